@@ -1,1 +1,1 @@
-"""Plain data: volumes, prompts, results, geometry and the errors everything else raises. No torch, Slicer, VTK or Qt."""
+"""Plain data: volumes, prompts, results, geometry and errors. No torch, Slicer, VTK or Qt."""
