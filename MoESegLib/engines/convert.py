@@ -1,0 +1,193 @@
+"""What a model does not understand is turned into what it does, where that is sound, and the result says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import PromptError
+from .click_to_box import box_from_clicks
+from .placement import Box2D, PixelPrompt
+from .protocol import ModelPrompt, PreparedImage
+
+SCRIBBLE_POINTS = 8
+"""Points a scribble becomes for a model that understands points; more add decoder tokens but no new information."""
+
+MASK_LOGIT = 8.0
+"""Size of the logits that a binary mask becomes (SAM's own confident logits lie between 5 and 15)."""
+
+
+def understood_kinds(native: frozenset[str]) -> frozenset[str]:
+    """The kinds of prompts a model can be given, conversions included."""
+    kinds = set(native)
+    if "point" in native:
+        kinds |= {"scribble"}
+    if "box" in native:
+        kinds |= {"point", "scribble", "polygon", "mask"}
+    return frozenset(kinds)
+
+
+def model_prompts(
+    prepared: PreparedImage, prompts: Sequence[PixelPrompt], native: frozenset[str]
+) -> tuple[list[ModelPrompt], list[str]]:
+    """The decoder calls that answer the prompts of one slice, one per object, and what the user should know.
+
+    Several boxes (or outlines) are several objects, decoded one by one and united. No positive prompt: no call.
+
+    Raises:
+        PromptError: the clicks cannot be turned into a box.
+    """
+    positives, negatives = _points(prepared, prompts, True), _points(prepared, prompts, False)
+    boxes, notes = _boxes(prepared, prompts, native)
+    if "point" in native:
+        return _with_points(prepared, prompts, boxes, positives, negatives, native), notes
+    if not boxes:
+        if not len(positives):
+            return [], notes
+        guess = box_from_clicks(_image(prepared), positives, negatives)
+        return [ModelPrompt(box=guess.box)], [*notes, guess.note]
+    if len(positives):
+        notes.append("This model understands boxes only: boxes were enlarged to hold the clicks inside the target.")
+    if len(negatives):
+        notes.append("This model understands boxes only: boxes were cut back to leave out the clicks outside.")
+    return [ModelPrompt(box=box) for box in adjust_boxes(boxes, positives, negatives)], notes
+
+
+def adjust_boxes(boxes: Sequence[Box2D], positives: NDArray[np.float32], negatives: NDArray[np.float32]) -> list[Box2D]:
+    """Enlarge the nearest box around each positive click, then cut every box back from the negative ones.
+
+    Args:
+        positives, negatives: ``[N, 2]`` (x, y) in the pixels of the boxes.
+
+    Raises:
+        PromptError: a negative click cannot be left out without losing a positive one or the whole box.
+    """
+    adjusted = [np.array(box, dtype=np.float64) for box in boxes]
+    kept: list[list[NDArray]] = [[] for _ in adjusted]
+    for point in positives:
+        distances = [np.linalg.norm(point - np.clip(point, box[:2], box[2:])) for box in adjusted]
+        nearest = int(np.argmin(distances))
+        box = adjusted[nearest]
+        box[:2], box[2:] = np.minimum(box[:2], point), np.maximum(box[2:], point)
+        kept[nearest].append(point)
+    for box, inside in zip(adjusted, kept, strict=True):
+        for point in negatives:
+            _cut_back(box, point, np.reshape(inside, (-1, 2)))
+    return [(float(box[0]), float(box[1]), float(box[2]), float(box[3])) for box in adjusted]
+
+
+def _cut_back(box: NDArray[np.float64], point: NDArray, keep: NDArray) -> None:
+    """Move the side of the box that costs the least area so that the point lies outside; changes ``box``."""
+    if (point < box[:2]).any() or (point > box[2:]).any():
+        return
+    candidates = []
+    for side in range(4):
+        axis, is_high = side % 2, side >= 2
+        moved = box.copy()
+        moved[side] = point[axis] - 1 if is_high else point[axis] + 1
+        width, height = moved[2] - moved[0], moved[3] - moved[1]
+        holds = bool(((keep >= moved[:2]) & (keep <= moved[2:])).all())
+        if width >= 2 and height >= 2 and holds:
+            candidates.append((width * height, side, moved))
+    if not candidates:
+        raise PromptError(
+            "A negative click cannot be left out of the box without losing a positive click or the box itself. This "
+            "model understands boxes only: draw a smaller box, or use a model or expert that understands clicks."
+        )
+    box[:] = max(candidates, key=lambda item: (item[0], -item[1]))[2]
+
+
+def _with_points(
+    prepared: PreparedImage,
+    prompts: Sequence[PixelPrompt],
+    boxes: list[Box2D],
+    positives: NDArray[np.float32],
+    negatives: NDArray[np.float32],
+    native: frozenset[str],
+) -> list[ModelPrompt]:
+    """Decoder calls of a model that understands points: one per box, or one for all clicks."""
+    logits = _mask_logits(prepared, prompts) if "mask" in native else None
+    if len(boxes) <= 1:
+        if not boxes and not len(positives) and logits is None:
+            return []
+        return [_point_prompt(positives, negatives, boxes[0] if boxes else None, logits)]
+    calls = []
+    free = np.ones(len(positives), bool)
+    for box in boxes:
+        inside = ((positives >= np.array(box[:2])) & (positives <= np.array(box[2:]))).all(axis=1)
+        calls.append(_point_prompt(positives[inside], negatives, box, None))
+        free &= ~inside
+    if free.any():
+        calls.append(_point_prompt(positives[free], negatives, None, None))
+    return calls
+
+
+def _point_prompt(
+    positives: NDArray[np.float32], negatives: NDArray[np.float32], box: Box2D | None, logits: NDArray | None
+) -> ModelPrompt:
+    points = np.concatenate([positives, negatives]).astype(np.float32)
+    labels = np.array([1] * len(positives) + [0] * len(negatives), dtype=np.int64)
+    return ModelPrompt(points, labels, box, logits)
+
+
+def _points(prepared: PreparedImage, prompts: Sequence[PixelPrompt], positive: bool) -> NDArray[np.float32]:
+    """Clicks and scribbles of one sign as ``[N, 2]`` model pixels."""
+    found = []
+    for prompt in prompts:
+        if prompt.points is None or prompt.kind == "polygon" or prompt.positive != positive:
+            continue
+        chosen = np.linspace(0, len(prompt.points) - 1, min(len(prompt.points), SCRIBBLE_POINTS)).round().astype(int)
+        found.append(prompt.points[chosen] * prepared.scale)
+    return np.concatenate(found).astype(np.float32) if found else np.zeros((0, 2), np.float32)
+
+
+def _boxes(
+    prepared: PreparedImage, prompts: Sequence[PixelPrompt], native: frozenset[str]
+) -> tuple[list[Box2D], list[str]]:
+    boxes: list[Box2D] = []
+    notes: list[str] = []
+    scale = np.array([*prepared.scale, *prepared.scale])
+    for prompt in prompts:
+        if prompt.kind == "box" and prompt.box is not None:
+            boxes.append(_as_box(np.array(prompt.box) * scale))
+        elif prompt.mask is not None and (prompt.kind == "polygon" or "mask" not in native):
+            rows, columns = np.flatnonzero(prompt.mask.any(axis=1)), np.flatnonzero(prompt.mask.any(axis=0))
+            boxes.append(_as_box(np.array([columns[0], rows[0], columns[-1], rows[-1]]) * scale))
+            notes.append(f"The {prompt.kind} was given to the model as the box around it.")
+    return boxes, notes
+
+
+def _as_box(values: NDArray[np.float64]) -> Box2D:
+    """Whole model pixels, as the published pipeline truncates them."""
+    x0, y0, x1, y1 = (float(int(value)) for value in values)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def _mask_logits(prepared: PreparedImage, prompts: Sequence[PixelPrompt]) -> NDArray[np.float32] | None:
+    """Given masks as low-resolution logits over the padded model image, united."""
+    masks = [prompt.mask for prompt in prompts if prompt.kind == "mask" and prompt.mask is not None]
+    if not masks:
+        return None
+    return mask_to_logits(np.logical_or.reduce(masks), prepared)
+
+
+def mask_to_logits(mask: NDArray[np.bool_], prepared: PreparedImage, grid: int = 256) -> NDArray[np.float32]:
+    """A displayed mask ``[row, column]`` as logits ``[grid, grid]``; the share of covered pixels decides."""
+    from .resize import resize_area
+
+    side = prepared.pixels.shape[-1]
+    size = (max(1, round(prepared.resized[0] * grid / side)), max(1, round(prepared.resized[1] * grid / side)))
+    share = resize_area(mask.astype(np.uint8) * 255, size).astype(np.float32) / 255
+    logits = np.full((grid, grid), -MASK_LOGIT, np.float32)
+    logits[: size[0], : size[1]] = (2 * share - 1) * MASK_LOGIT
+    return logits
+
+
+def _image(prepared: PreparedImage) -> NDArray[np.uint8]:
+    """The unpadded model image as uint8 ``[row, column, channel]``, stretched to its own range."""
+    rows, columns = prepared.resized
+    pixels = prepared.pixels[:, :rows, :columns].transpose(1, 2, 0)
+    low, high = float(pixels.min()), float(pixels.max())
+    return ((pixels - low) * (255 / max(high - low, 1e-8))).round().astype(np.uint8)
