@@ -1,0 +1,41 @@
+"""Networks only. :func:`build_model` makes one by name, with random weights; the engines load the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import UnknownModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build_model(name: str, **options: Any) -> nn.Module:
+    """A network in eval mode with random weights.
+
+    Args:
+        name: "lite_medsam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "segmote" (as released) or "segmote_lite" (asymmetric
+            experts on LiteMedSAM).
+        options: passed to the builder of that model.
+
+    Returns:
+        A module with ``.image_encoder``, ``.prompt_encoder`` and ``.mask_decoder``, whose state-dict keys and call
+        signatures are those of the public code.
+
+    Raises:
+        UnknownModelError: no network of that name.
+    """
+    builders = _builders()
+    if name not in builders:
+        raise UnknownModelError(f"There is no network {name!r}; known are {', '.join(builders)}.")
+    return builders[name](**options)
+
+
+def _builders() -> dict[str, Callable[..., nn.Module]]:
+    from .lite_medsam import build_lite_medsam
+    from .sam.build import VIT_SIZES, build_sam
+    from .segmote import build_segmote, build_segmote_lite
+
+    sams = {size: lambda size=size, **options: build_sam(size, **options) for size in VIT_SIZES}
+    return {"lite_medsam": build_lite_medsam, **sams, "segmote": build_segmote, "segmote_lite": build_segmote_lite}
