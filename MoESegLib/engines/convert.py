@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import PromptError
-from .click_to_box import box_from_clicks
+from .click_to_box import NOTE, box_around_clicks
 from .placement import Box2D, PixelPrompt
 from .protocol import ModelPrompt, PreparedImage
 
@@ -46,13 +46,14 @@ def model_prompts(
     if not boxes:
         if not len(positives):
             return [], notes
-        guess = box_from_clicks(_image(prepared), positives, negatives)
-        return [ModelPrompt(box=guess.box)], [*notes, guess.note]
-    if len(positives):
+        boxes = [box_around_clicks(_image(prepared), positives)]
+        notes.append(NOTE)
+    elif len(positives):
         notes.append("This model understands boxes only: boxes were enlarged to hold the clicks inside the target.")
     if len(negatives):
         notes.append("This model understands boxes only: boxes were cut back to leave out the clicks outside.")
-    return [ModelPrompt(box=box) for box in adjust_boxes(boxes, positives, negatives)], notes
+    adjusted = adjust_boxes(boxes, positives, negatives)
+    return [ModelPrompt(box=_as_box(np.array(box))) for box in adjusted], notes
 
 
 def adjust_boxes(boxes: Sequence[Box2D], positives: NDArray[np.float32], negatives: NDArray[np.float32]) -> list[Box2D]:

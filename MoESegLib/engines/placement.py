@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +117,22 @@ def check_prompts(volume: Volume, prompts: Sequence[Prompt]) -> None:
         if isinstance(prompt, PolygonPrompt):
             _check_polygon(volume, prompt)
     _check_contradictions(volume, prompts)
+
+
+def check_one_axis(volume: Volume, keys: Iterable[SliceKey]) -> int | None:
+    """The axis that all prompts of a volume prediction share, or None without prompts.
+
+    Raises:
+        PromptError: prompts drawn in planes of different orientation.
+    """
+    axes = sorted({axis for axis, _ in keys})
+    if len(axes) > 1:
+        planes = " and ".join(volume.plane_of(axis) for axis in axes)
+        raise PromptError(
+            f"Propagation runs through slices of one orientation, but the prompts were drawn in {planes} planes. "
+            " Draw them in one orientation, or use extent='slice'."
+        )
+    return axes[0] if axes else None
 
 
 def _check_box(volume: Volume, prompt: BoxPrompt) -> None:

@@ -15,8 +15,8 @@ def build_model(name: str, **options: Any) -> nn.Module:
     """A network in eval mode with random weights.
 
     Args:
-        name: "lite_medsam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "segmote" (as released) or "segmote_lite" (asymmetric
-            experts on LiteMedSAM).
+        name: "lite_medsam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "segmote" (as released, or form="asymmetric") or
+            "segmote_lite" (asymmetric experts on LiteMedSAM).
         options: passed to the builder of that model.
 
     Returns:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +142,10 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
 
+    def steps(self) -> list[nn.Module]:
+        """The blocks and the step to the next width, in order."""
+        return [*self.blocks, *([] if self.downsample is None else [self.downsample])]
+
 
 class TinyViT(nn.Module):
     """The image encoder, ``[B, 3, S, S]`` to ``[B, 256, S/4, S/4]``. Batch normalization: keep it in eval mode.
@@ -193,10 +198,10 @@ class TinyViT(nn.Module):
         x = self.patch_embed(x)
         early = x
         for number, stage in enumerate(self.layers):
-            for step in (*stage.blocks, stage.downsample):  # type: ignore[misc]
+            for step in cast(Stage, stage).steps():
                 if checkpoint is not None:
                     checkpoint()
-                x = x if step is None else step(x)
+                x = step(x)
             if number == 1:
                 early = x
         return self.neck(x), early

@@ -1,4 +1,4 @@
-"""SAM's image encoder: a plain ViT with windowed attention and decomposed relative positions (Li et al. 2022, ViTDet)."""
+"""SAM's image encoder: a plain ViT with windowed attention and relative positions (ViTDet, Li et al. 2022)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -92,15 +93,17 @@ class PromptEncoder(nn.Module):
         label = labels.unsqueeze(-1)
         tokens = torch.where(label == -1, self.not_a_point_embed.weight.expand_as(tokens), tokens)
         for sign in (0, 1):
-            offset = self.point_embeddings[sign].weight  # type: ignore[union-attr]
-            tokens = torch.where(label == sign, tokens + offset, tokens)
+            tokens = torch.where(label == sign, tokens + self._label_embedding(sign), tokens)
         return tokens
 
     def embed_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes ``[B, 4]`` (x0, y0, x1, y1) to two corner tokens each, ``[B, 2, C]``."""
         corners = (boxes + 0.5).reshape(-1, 2, 2)
         tokens = self.pe_layer.forward_with_coords(corners, self.input_image_size)
-        return tokens + torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])  # type: ignore[list-item]
+        return tokens + torch.cat([self._label_embedding(2), self._label_embedding(3)])
+
+    def _label_embedding(self, label: int) -> Tensor:
+        return cast(nn.Embedding, self.point_embeddings[label]).weight
 
     def forward(
         self,

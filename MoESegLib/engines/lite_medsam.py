@@ -1,0 +1,96 @@
+"""LiteMedSAM as a slice model: the published preprocessing, one encoder pass a slice, one decoder pass a box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.cancel import CancelToken
+from ..models.lite_medsam import IMAGE_SIDE
+from .cache import content_key
+from .protocol import Embedding, ExpertLogits, ModelPrompt, PreparedImage
+from .resize import fit_longest_side, resize_area
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.sam.build import Sam
+    from .encoders import SliceEncoder
+
+
+class LiteMedSAM:
+    """Understands boxes; everything else is converted by the engine, which says so.
+
+    Preprocessing (MedSAM ``CVPR24_LiteMedSAM_infer.py``): longest side to 256 by area averaging, min-max to [0, 1] per
+    slice after resizing, zero padding at the right and bottom.
+
+    Args:
+        network: with the published weights, in eval mode.
+        encoder: runs the image encoder (PyTorch, or a faster runtime with equal answers).
+        weights_id: hash of the weights, for cache keys.
+    """
+
+    name = "lite-medsam"
+    native = frozenset({"box"})
+    refines = False
+
+    def __init__(self, network: Sam, encoder: SliceEncoder, weights_id: str) -> None:
+        self.network = network
+        self.encoder = encoder
+        self.model_id = content_key(self.name, weights_id, encoder.runtime)
+
+    def prepare(self, image: NDArray[np.uint8], spacing: tuple[float, float]) -> PreparedImage:
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.prepare`."""
+        shape = (image.shape[0], image.shape[1])
+        resized, scale = fit_longest_side(shape, spacing, IMAGE_SIDE)
+        small = resize_area(image, resized)
+        low, high = int(small.min()), int(small.max())
+        # Double precision as in the published pipeline, rounded once at the end.
+        normalized = (small - float(low)) / max(high - low, 1e-8)
+        pixels = np.zeros((3, IMAGE_SIDE, IMAGE_SIDE), np.float32)
+        channels = normalized.transpose(2, 0, 1) if small.ndim == 3 else normalized
+        pixels[:, : resized[0], : resized[1]] = channels
+        key = content_key(small.tobytes(), repr((resized, small.ndim)))
+        return PreparedImage(pixels, scale, resized, shape, key)
+
+    def encode(self, prepared: PreparedImage, cancel: CancelToken) -> Embedding:
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.encode`."""
+        return self.encoder.encode(prepared.pixels, cancel)
+
+    def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""
+        logits, quality = decode_with_sam(self.network, embedding, prompt)
+        return (ExpertLogits("base", logits, quality),)
+
+
+def decode_with_sam(network: Sam, embedding: Embedding, prompt: ModelPrompt) -> tuple[NDArray[np.float32], float]:
+    """One pass of a SAM decoder: logits ``[4G, 4G]`` of its single mask and the predicted IoU, clipped to [0, 1]."""
+    import torch
+
+    device = next(network.mask_decoder.parameters()).device
+    with torch.inference_mode():
+        image = embedding["image"].to(device, torch.float32)
+        sparse, dense = network.prompt_encoder(**prompt_tensors(prompt, device))
+        masks, quality = network.mask_decoder(
+            image_embeddings=image,
+            image_pe=network.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+    return cast(NDArray[np.float32], masks[0, 0].cpu().numpy()), float(quality[0, 0].clamp(0, 1))
+
+
+def prompt_tensors(prompt: ModelPrompt, device: torch.device) -> dict[str, Any]:
+    """The arguments of a SAM prompt encoder."""
+    import torch
+
+    points = None
+    if len(prompt.points):
+        coordinates = torch.from_numpy(prompt.points)[None].to(device)
+        points = coordinates, torch.from_numpy(prompt.labels)[None].to(device)
+    boxes = None if prompt.box is None else torch.tensor([prompt.box], dtype=torch.float32, device=device)
+    masks = None if prompt.logits is None else torch.from_numpy(prompt.logits)[None, None].to(device)
+    return {"points": points, "boxes": boxes, "masks": masks}

@@ -1,0 +1,275 @@
+"""SegMoTE's mechanism on any SAM-width backbone, attached so that the base model cannot change (our form).
+
+In SegMoTE the expert tokens join the decoder's tokens, so every other token reads them and the base mask changes as
+soon as experts are present. Here expert tokens read and are not read: the base decoder runs by itself, call for call as
+without experts, and its intermediate states are what the experts attend to. The base mask is therefore the same to the
+last bit with any number of experts, and no expert changes another one's answer.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..sam.build import Sam
+from ..sam.common import LayerNorm2d
+from ..sam.mask_decoder import MaskDecoder
+from ..sam.transformer import TwoWayAttentionBlock
+from .mote import GateKind, Routing, TokenMixture
+
+MASK_TOKEN = 1
+"""Position of the token of the single mask (0 is the quality token)."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderTrace:
+    """A base decoder pass with the states that experts read.
+
+    Attributes:
+        tokens: the tokens before the first layer, also their position encoding, ``[B, T, C]``.
+        layers: tokens ``[B, T, C]`` and image tokens ``[B, G*G, C]`` before each layer.
+        image_tokens: image tokens after the last layer ``[B, G*G, C]``.
+        position: position encoding of the image tokens ``[B, G*G, C]``.
+        upscaled: mask features ``[B, C/8, 4G, 4G]``.
+        logits: of the single mask ``[B, 1, 4G, 4G]``.
+        quality: predicted IoU of the single mask ``[B, 1]``.
+    """
+
+    tokens: Tensor
+    layers: list[tuple[Tensor, Tensor]]
+    image_tokens: Tensor
+    position: Tensor
+    upscaled: Tensor
+    logits: Tensor
+    quality: Tensor
+
+
+def trace_decoder(decoder: MaskDecoder, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> DecoderTrace:
+    """Run a mask decoder operation for operation as its ``forward`` does, and keep what experts read.
+
+    Args:
+        image: ``[1 or B, C, G, G]``; image_pe: ``[1, C, G, G]``; sparse: ``[B, T, C]``; dense: ``[B, C, G, G]``.
+    """
+    batch = sparse.shape[0]
+    tokens = torch.cat([decoder.output_tokens(batch), sparse], dim=1)
+    image = image.expand(batch, -1, -1, -1) + dense
+    keys = image.flatten(2).transpose(1, 2)
+    position = image_pe.expand(batch, -1, -1, -1).flatten(2).transpose(1, 2)
+    transformer = decoder.transformer
+    queries, layers = tokens, []
+    for layer in transformer.layers:
+        layers.append((queries, keys))
+        queries, keys = layer(queries, keys, tokens, position)
+    update = transformer.final_attn_token_to_image(queries + tokens, keys + position, keys)
+    hidden = transformer.norm_final_attn(queries + update)
+    upscaled = decoder.upscale(keys, image.shape[-2:])
+    hyper = torch.stack([mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
+    masks = (hyper @ upscaled.flatten(2)).unflatten(-1, upscaled.shape[-2:])
+    quality = decoder.iou_prediction_head(hidden[:, 0])
+    return DecoderTrace(tokens, layers, keys, position, upscaled, masks[:, :1], quality[:, :1])
+
+
+@dataclass(frozen=True, eq=False)
+class PackOutput:
+    """The answers of one pack of experts.
+
+    Attributes:
+        logits: one mask per expert token ``[B, E, 4G, 4G]``.
+        quality: predicted IoU ``[B, E]``.
+        confidence: the gate's largest logit of each token ``[B, E]`` (Eq. 4).
+        gate: the gate's largest weight of each token ``[B, E]``.
+        chosen: the token that answers ``[B]``.
+        routings: of every layer, for the balance loss.
+    """
+
+    logits: Tensor
+    quality: Tensor
+    confidence: Tensor
+    gate: Tensor
+    chosen: Tensor
+    routings: list[Routing] = field(default_factory=list)
+
+
+class ExpertPack(nn.Module):
+    """Expert tokens, their mixture layers, hypernetworks and mask features: everything that is trained.
+
+    Identity start: tokens and hypernetworks are copies of the base's single mask, and the last layer of every new
+    branch is zero, so that an untrained expert gives the base mask.
+
+    Args:
+        decoder: the frozen decoder; read at construction, never stored.
+        early_channels: width of the encoder's early feature.
+        num_experts: expert tokens, and low-rank experts in every mixture.
+    """
+
+    def __init__(
+        self, decoder: MaskDecoder, early_channels: int, num_experts: int = 4, rank: int = 64, gate: GateKind = "full"
+    ) -> None:
+        super().__init__()
+        width = decoder.transformer_dim
+        quarter, eighth = width // 4, width // 8
+        self.num_experts = num_experts
+        self.expert_tokens = nn.Parameter(decoder.mask_tokens.weight[:1].detach().repeat(num_experts, 1))
+        # Added to what negative (row 0) and positive (row 1) clicks look like to these experts.
+        self.point_offsets = nn.Parameter(torch.zeros(2, width))
+        depth = len(decoder.transformer.layers)
+        self.mixtures = nn.ModuleList(TokenMixture(width, num_experts, rank, gate=gate) for _ in range(depth))
+        self.expert_output_mlps = nn.ModuleList(
+            copy.deepcopy(decoder.output_hypernetworks_mlps[0]) for _ in range(num_experts)
+        )
+        self.compress_vit_feat = _upscaling(early_channels, width, eighth)
+        self.expert_embedding_encoder = _upscaling(width, quarter, eighth)
+        self.expert_feature_fusion = nn.Sequential(
+            nn.Conv2d(eighth, quarter, 3, padding=1),
+            LayerNorm2d(quarter),
+            nn.GELU(),
+            nn.Conv2d(quarter, eighth, 3, padding=1),
+        )
+        self.quality_head = nn.Linear(width, 1)
+        last_layers = [
+            branch[-1] for branch in (self.compress_vit_feat, self.expert_embedding_encoder, self.expert_feature_fusion)
+        ]
+        for layer in (*last_layers, self.quality_head):
+            nn.init.zeros_(cast(Tensor, layer.weight))
+            nn.init.zeros_(cast(Tensor, layer.bias))
+
+    def forward(self, decoder: MaskDecoder, trace: DecoderTrace, image: Tensor, early: Tensor) -> PackOutput:
+        """Answer from a base pass.
+
+        Args:
+            image: image embedding ``[1, C, G, G]``; early: early feature ``[1, C', G, G]``.
+        """
+        hidden, routings = self.read(decoder, trace)
+        features = trace.upscaled + self.expert_feature_fusion(trace.upscaled)
+        features = features + self.expert_embedding_encoder(image) + self.compress_vit_feat(early)
+        hyper = torch.stack([mlp(hidden[:, e]) for e, mlp in enumerate(self.expert_output_mlps)], dim=1)
+        logits = (hyper @ features.flatten(2)).unflatten(-1, features.shape[-2:])
+        quality = trace.quality + self.quality_head(hidden).squeeze(-1)
+        confidence = routings[-1].logits.amax(-1)
+        gate = routings[-1].logits.softmax(-1).amax(-1)
+        return PackOutput(logits, quality, confidence, gate, confidence.argmax(-1), routings)
+
+    def read(self, decoder: MaskDecoder, trace: DecoderTrace) -> tuple[Tensor, list[Routing]]:
+        """Run the expert tokens through the frozen layers; returns them ``[B, E, C]`` with their routing."""
+        position = self.expert_tokens.expand(trace.tokens.shape[0], -1, -1)
+        x, routings = position, []
+        for layer, mixture, (tokens, keys) in zip(decoder.transformer.layers, self.mixtures, trace.layers, strict=True):
+            block = cast(TwoWayAttentionBlock, layer)
+            x = _read_tokens(block, x, position, tokens, trace.tokens)
+            cross = block.cross_attn_token_to_image(x + position, keys + trace.position, keys)
+            x = block.norm2(x + cross)
+            update, routing = mixture(x)
+            x = block.norm3(x + block.mlp(x)) + update
+            routings.append(routing)
+        transformer, keys = decoder.transformer, trace.image_tokens
+        final = transformer.final_attn_token_to_image(x + position, keys + trace.position, keys)
+        return transformer.norm_final_attn(x + final), routings
+
+
+def _read_tokens(
+    block: TwoWayAttentionBlock, x: Tensor, position: Tensor, tokens: Tensor, token_position: Tensor
+) -> Tensor:
+    """Self-attention step of expert tokens ``[B, E, C]`` over the base tokens ``[B, T, C]``.
+
+    Every expert stands in for the base's mask token, from which it was copied: it reads all other base tokens and
+    itself, and no other expert. An untrained one therefore sees exactly what the mask token sees.
+    """
+    attention, first = block.self_attn, block.skip_first_layer_pe
+    x_in, t_in = (x, tokens) if first else (x + position, tokens + token_position)
+    q = attention.split_heads(attention.q_proj(x_in))
+    k = attention.split_heads(attention.k_proj(t_in))
+    v = attention.split_heads(attention.v_proj(tokens))
+    own_k = attention.split_heads(attention.k_proj(x_in))
+    own_v = attention.split_heads(attention.v_proj(x))
+    logits = q @ k.transpose(-2, -1)
+    own = (q * own_k).sum(-1, keepdim=True)
+    logits = torch.cat([logits[..., :MASK_TOKEN], own, logits[..., MASK_TOKEN + 1 :]], dim=-1)
+    weights = (logits * q.shape[-1] ** -0.5).softmax(-1)
+    own_share = weights[..., MASK_TOKEN : MASK_TOKEN + 1]
+    others = torch.cat([weights[..., :MASK_TOKEN], weights[..., MASK_TOKEN + 1 :]], dim=-1)
+    rest = torch.cat([v[..., :MASK_TOKEN, :], v[..., MASK_TOKEN + 1 :, :]], dim=-2)
+    attended = others @ rest + own_share * own_v
+    update = attention.out_proj(attended.transpose(1, 2).flatten(2))
+    return block.norm1(update if first else x + update)
+
+
+def _upscaling(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two transposed convolutions: G x G to 4G x 4G."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, hidden, 2, 2),
+        LayerNorm2d(hidden),
+        nn.GELU(),
+        nn.ConvTranspose2d(hidden, outputs, 2, 2),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SegMoTEOutput:
+    """The base's answer ``[B, 1, 4G, 4G]`` with its quality ``[B, 1]``, and every pack's."""
+
+    base_logits: Tensor
+    base_quality: Tensor
+    packs: Mapping[str, PackOutput]
+
+
+class AsymmetricSegMoTE(nn.Module):
+    """A frozen SAM-style model and packs of experts that read it.
+
+    State-dict keys: the base's own, and ``packs.<name>.*`` for every pack.
+
+    Args:
+        base: the backbone; its parameters are frozen.
+    """
+
+    def __init__(self, base: Sam) -> None:
+        super().__init__()
+        self.image_encoder = base.image_encoder
+        self.prompt_encoder = base.prompt_encoder
+        self.mask_decoder = base.mask_decoder
+        self.early_channels = base.early_channels
+        self.packs = nn.ModuleDict()
+        for parameter in base.parameters():
+            parameter.requires_grad_(False)
+
+    def add_pack(self, name: str, num_experts: int = 4, rank: int = 64, gate: GateKind = "full") -> ExpertPack:
+        """Attach an untrained pack, which answers as the base does."""
+        pack = ExpertPack(self.mask_decoder, self.early_channels, num_experts, rank, gate).train(self.training)
+        self.packs[name] = pack
+        return pack
+
+    def forward(
+        self,
+        image: Tensor,
+        early: Tensor,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> SegMoTEOutput:
+        """Decode prompts on one image.
+
+        Args:
+            image: image embedding ``[1, C, G, G]``.
+            early: early feature ``[1, C', G, G]``.
+            points, boxes, masks: as for the prompt encoder.
+        """
+        sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        position = self.prompt_encoder.get_dense_pe()
+        base = trace_decoder(self.mask_decoder, image, position, sparse, dense)
+        outputs = {}
+        for name, module in self.packs.items():
+            pack, trace = cast(ExpertPack, module), base
+            if points is not None and bool(pack.point_offsets.any()):
+                # Experts that learned clicks see them through their own offsets, in a pass of their own: changing the
+                # base's tokens would change the base's mask.
+                offset = torch.zeros_like(sparse)
+                labels = points[1].long()
+                valid = (labels >= 0).unsqueeze(-1)
+                offset[:, : labels.shape[1]] = torch.where(valid, pack.point_offsets[labels.clamp_min(0)], 0.0)
+                trace = trace_decoder(self.mask_decoder, image, position, sparse + offset, dense)
+            outputs[name] = pack(self.mask_decoder, trace, image, early)
+        return SegMoTEOutput(base.logits, base.quality, outputs)
