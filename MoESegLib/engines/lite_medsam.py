@@ -35,11 +35,14 @@ class LiteMedSAM:
     name = "lite-medsam"
     native = frozenset({"box"})
     refines = False
+    notes: tuple[str, ...] = ()
 
     def __init__(self, network: Sam, encoder: SliceEncoder, weights_id: str) -> None:
         self.network = network
         self.encoder = encoder
-        self.model_id = content_key(self.name, weights_id, encoder.runtime)
+        # The same encoder serves every decoder and expert on these weights, so its embeddings are shared.
+        self.encoder_id = content_key("lite-medsam", weights_id, encoder.runtime)
+        self.decoder_id = content_key(self.name, weights_id)
 
     def prepare(self, image: NDArray[np.uint8], spacing: tuple[float, float]) -> PreparedImage:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.prepare`."""

