@@ -1,0 +1,5 @@
+"""The command ``moeseg``."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -43,6 +43,19 @@ def atomic_path(path: Path, suffix: str | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Find out now whether a file could be written later; leaves nothing behind.
+
+    Raises:
+        OutputError: the folder is missing or not writable.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=Path(path).parent):
+            pass
+    except OSError as error:
+        raise _output_error(Path(path), error) from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

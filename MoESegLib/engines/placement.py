@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..core.errors import PromptError
 from ..core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PolygonPrompt, Prompt, ScribblePrompt, TextPrompt
+from ..core.resample import resample_nearest
 from ..core.volume import Volume
 
 SliceKey = tuple[int, int]
@@ -192,9 +192,7 @@ def mask_on_grid(volume: Volume, prompt: MaskPrompt) -> NDArray[np.bool_]:
                 "ijk_to_ras so that it can be resampled."
             )
         return prompt.mask != 0
-    to_mask = np.linalg.inv(matrix) @ volume.ijk_to_ras
-    kji = to_mask[::-1][1:][:, [2, 1, 0, 3]]  # rows and columns from i, j, k order to k, j, i
-    resampled = ndimage.affine_transform(prompt.mask, kji, output_shape=volume.shape, order=0, mode="constant", cval=0)
+    resampled = resample_nearest(prompt.mask, matrix, volume)
     if not resampled.any():
         raise PromptError("The mask prompt does not overlap the volume; check that both are of the same patient.")
     return resampled != 0

@@ -1,0 +1,1 @@
+"""Simulated users and honest numbers: per structure, with spread, intervals over patients, and counts."""

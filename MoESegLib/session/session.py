@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.cancel import CancelToken
+from ..core.cancel import CancelToken, ProgressCallback
 from ..core.errors import Cancelled, LockedError, PromptError, VolumeError
 from ..core.geometry import Plane, Point
 from ..core.prompts import Prompt
@@ -42,6 +42,7 @@ class Session:
         extent: "slice" segments the slices that hold prompts, "volume" follows the target through its neighbors.
         cache: embeddings and decoder outputs; by default kept in memory for this session.
         prefetch: encode the slices around the last prompt (or :meth:`focus`) in the background.
+        on_progress: called with the finished fraction and a message on the worker thread during a prediction.
         on_update: called with the segment ID on the worker thread whenever a result was published.
         worker: the thread to run on; by default one that all sessions share.
 
@@ -57,6 +58,7 @@ class Session:
         *,
         cache: EngineCache | None = None,
         prefetch: bool = True,
+        on_progress: ProgressCallback | None = None,
         on_update: Callable[[str], None] | None = None,
         worker: Worker | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class Session:
         self.engine = engine
         self.extent: Extent3D = extent
         self.prefetch = prefetch
+        self.on_progress = on_progress
         self.on_update = on_update
         self._cache = cache if cache is not None else EngineCache()
         self._worker = worker if worker is not None else default_worker()
@@ -343,7 +346,7 @@ class Session:
                 prompts, expert = state.of_segment(segment), state.experts.get(segment)
             if not prompts:
                 return
-            context = Context(self.extent, expert, self._cache, token)
+            context = Context(self.extent, expert, self._cache, token, self.on_progress)
             started = time.perf_counter()
             try:
                 prediction = self.engine.predict(self.volume, prompts, context)

@@ -104,7 +104,7 @@ def _sleep(seconds: float, cancel: CancelToken) -> None:
 
 def _failed(card: ModelCard, url: str, reason: str) -> WeightsError:
     return WeightsError(
-        f"The weights of {card.name} could not be downloaded: {reason}. Check the connection and run the command again, "
-        f"it goes on where it stopped. Or fetch {url} on another machine and run: "
+        f"The weights of {card.name} could not be downloaded: {reason}. Check the connection and run the command "
+        f"again, it goes on where it stopped. Or fetch {url} on another machine and run: "
         f"moeseg models import FILE --name {card.name}"
     )

@@ -1,0 +1,161 @@
+"""``moeseg demo``: the shipped case, from weights to a segmentation file and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .output import Progress
+
+if TYPE_CHECKING:
+    from ..core.volume import Volume
+    from ..session import Session
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("demo", help="segment the shipped CT from a box and two clicks")
+    parser.add_argument("--out", type=Path, default=Path("moeseg-demo"), help="folder for the results")
+    parser.add_argument("--model", default="lite-medsam", help="lite-medsam or segmote-lite")
+    parser.add_argument("--headless", action="store_true", help="no window (there is none in this version)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+class _Clock:
+    """Seconds of each named step."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.steps[name] = time.perf_counter() - started
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo."""
+    from ..core.errors import OutputError
+    from ..core.volume import Volume
+    from ..engines import load_engine
+    from ..resources import resource_path
+
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {args.out} cannot be made ({error.strerror}). Choose another with --out."
+        ) from error
+    case, clock = json.loads(resource_path("Demo", "demo.json").read_text(encoding="utf-8")), _Clock()
+    with clock("get weights"):
+        _get_weights(args.model, args.json)
+    with clock("read image"):
+        volume = Volume.read(resource_path("Demo", case["image"]))
+    with clock("load model"):
+        engine = load_engine(args.model)
+    session, scores = _segment(case, volume, engine, clock)
+    with clock("write"):
+        session.write(args.out / "demo.seg.nrrd")
+    with clock("draw"):
+        _draw(session, scores, args.out / "demo.png")
+    _report(session, scores, clock, args)
+    return 0
+
+
+def _get_weights(name: str, quiet: bool) -> None:
+    """Fetch the weights on first use; running the demo is the consent, and this says to what."""
+    from ..weights import get_model, model_card
+    from ..weights.store import state_of
+
+    if state_of(name) == "installed":
+        return
+    card = model_card(model_card(name).uses or name)
+    print(
+        f"First use: downloading {card.title}, {card.size_text}, license {card.license}, from {card.source_url}\n"
+        f"(remove it again with: moeseg models remove {card.name})",
+        file=sys.stderr,
+    )
+    with Progress("downloading", quiet) as progress:
+        get_model(name, progress)
+
+
+def _segment(case: dict, volume: Volume, engine: Any, clock: _Clock) -> tuple[Session, dict[str, float]]:
+    """Give the prompts one after the other, and score each answer on the slices it covers."""
+    from ..core.prompts import prompt_from_dict
+    from ..core.resample import resample_nearest
+    from ..core.volume import Volume as VolumeType
+    from ..evaluation.metrics import dice
+    from ..resources import resource_path
+    from ..session import Session
+
+    session = Session(volume, engine, extent="slice", prefetch=False)
+    prompts = [prompt_from_dict(data) for entry in case["segments"] for data in entry["prompts"]]
+    first = prompts[0]
+    with clock("encode the slice"):
+        session.focus(first.ras_points[0], first.plane)
+        while not session.is_prefetched(first.ras_points[0], first.plane):
+            time.sleep(0.01)
+    for prompt in prompts:
+        with clock(f"{prompt.kind} on {prompt.segment}"):
+            session.add(prompt)
+            session.wait()
+    reference = VolumeType.read(resource_path("Demo", case["labels"]))
+    labels = resample_nearest(reference.array, reference.ijk_to_ras, volume)
+    scores = {}
+    for entry in case["segments"]:
+        mask = session.mask(entry["segment"])
+        used = mask.any(axis=(1, 2))
+        scores[entry["segment"]] = dice(mask[used], labels[used] == entry["label"])
+    return session, scores
+
+
+def _draw(session: Session, scores: dict[str, float], path: Path) -> None:
+    from ..core.render import Layer, render_slice
+    from ..core.segmentation_file import COLORS
+
+    layers = []
+    for number, segment in enumerate(session.segments):
+        result = session.latest(segment)
+        lines = [f"{result.voxels} voxels, by {result.expert}", f"Dice {scores[segment]:.2f}"]
+        if result.confidence is not None:
+            lines[1] += f", expected IoU {result.confidence:.2f}"
+        layers.append(Layer(segment, session.mask(segment), COLORS[number], lines))
+    axis = session.volume.axis_of("axial")
+    first = session.prompts()[0].ras_points[0]
+    index = round(float(session.volume.ras_to_ijk(first)[axis]))
+    title = f"MoESeg demo\n{session.engine.name}, one box, two clicks"
+    render_slice(session.volume, axis, index, layers, session.prompts(), path, title=title)
+
+
+def _report(session: Session, scores: dict[str, float], clock: _Clock, args: argparse.Namespace) -> None:
+    from .segment_command import describe
+
+    data = describe(session, sum(clock.steps.values()), args.out / "demo.seg.nrrd")
+    for entry in data["segments"]:
+        entry["dice"] = round(scores[entry["segment"]], 4)
+    data |= {"picture": str(args.out / "demo.png"), "steps": {name: round(s, 3) for name, s in clock.steps.items()}}
+    if args.json:
+        print(json.dumps(data))
+        return
+    print(
+        f"\nOne CT slice, {session.engine.name}, against the shipped reference (TotalSegmentator's output, not a "
+        "radiologist's):"
+    )
+    for entry in data["segments"]:
+        confidence = "" if entry["confidence"] is None else f"  expected IoU {entry['confidence']:.2f}"
+        size = f"{entry['voxels']:>6} voxels"
+        print(f"  {entry['segment']:<8} Dice {entry['dice']:.3f}  {size}  by {entry['expert']}{confidence}")
+        for note in entry["notes"]:
+            print(f"           {note}")
+    print("\nSeconds:")
+    for name, seconds in clock.steps.items():
+        print(f"  {name:<20} {seconds:7.2f}")
+    print(f"\nWrote {args.out / 'demo.seg.nrrd'} (open it in Slicer) and {args.out / 'demo.png'}")

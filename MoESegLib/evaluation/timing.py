@@ -1,0 +1,142 @@
+"""Where the time goes: encode, clicks and propagation against the floor of the machine."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.cancel import CancelToken
+from ..core.prompts import BoxPrompt
+from ..core.volume import Volume
+from ..engines.protocol import Context, ModelPrompt
+from ..engines.slice_engine import SliceEngine
+from ..resources import resource_path
+from ..session import Session
+
+ENCODER_GFLOP = {"lite-medsam": 75.0, "segmote-lite": 75.0}
+"""Multiply-adds counted twice, one 256 x 256 slice."""
+DECODER_GFLOP = 3.6
+MATRIX = 2048
+
+
+def measure(engine: SliceEngine, repeats: int = 7, slices: int = 40) -> dict[str, Any]:
+    """Medians and spread of the steps of a user's work on the shipped CT, and how far each is from the floor.
+
+    The floor of a step is its arithmetic at the speed of a large float32 matrix product, measured in the same run.
+    """
+    import torch
+
+    volume = Volume.read(resource_path("Demo", "ct"))
+    floor = _matrix_gflops()
+    steps = [
+        _row("encode a slice", _encode_times(engine, volume, repeats), ENCODER_GFLOP.get(engine.name), floor),
+        _row("decoder alone", _decoder_times(engine, volume, repeats), DECODER_GFLOP, floor),
+        *(_row(name, times, None, floor) for name, times in _click_times(engine, volume, repeats).items()),
+        *(_row(name, times, None, floor) for name, times in _propagation_times(engine, volume, slices).items()),
+    ]
+    return {
+        "model": engine.name,
+        "runtime": getattr(getattr(engine.model, "encoder", None), "runtime", "unknown"),
+        "threads": torch.get_num_threads(),
+        "matrix": f"{MATRIX} x {MATRIX}",
+        "floor_gflops": floor,
+        "peak_mb": _peak_mb(),
+        "steps": steps,
+    }
+
+
+def _row(step: str, times: list[float], gflop: float | None, floor: float) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "step": step,
+        "median": statistics.median(times),
+        "min": min(times),
+        "max": max(times),
+        "runs": len(times),
+    }
+    if gflop is not None:
+        row |= {"gflop": gflop, "fraction_of_floor": gflop / floor / row["median"]}
+    return row
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _matrix_gflops() -> float:
+    import torch
+
+    matrix = torch.randn(MATRIX, MATRIX)
+    seconds = min(_timed(lambda: matrix @ matrix) for _ in range(6))
+    return 2 * MATRIX**3 / seconds / 1e9
+
+
+def _encode_times(engine: SliceEngine, volume: Volume, repeats: int) -> list[float]:
+    axis = volume.acquisition_axis
+    prepared = [engine.prepare(volume, (axis, index % volume.size[axis])) for index in range(repeats + 1)]
+    engine.model.encode(prepared[0], CancelToken())  # the first run also allocates
+    return [_timed(lambda image=image: engine.model.encode(image, CancelToken())) for image in prepared[1:]]
+
+
+def _decoder_times(engine: SliceEngine, volume: Volume, repeats: int) -> list[float]:
+    prepared = engine.prepare(volume, (volume.acquisition_axis, 10))
+    embedding = engine.embedding(prepared, Context())
+    calls = [ModelPrompt(box=(50.0, 95.0, 130.0 + step, 185.0)) for step in range(repeats + 1)]
+    engine.model.decode(embedding, calls[0])
+    return [_timed(lambda call=call: engine.model.decode(embedding, call)) for call in calls[1:]]
+
+
+def _box(volume: Volume, index: int, shift: float = 0.0) -> BoxPrompt:
+    a, b = volume.to_ras([[105 + shift, 194, index], [271, 376, index]])
+    return BoxPrompt(tuple(a), tuple(b), plane="axial")
+
+
+def _click_times(engine: SliceEngine, volume: Volume, repeats: int) -> dict[str, list[float]]:
+    """First and next prompts on slices that were not and that were prefetched, from add() to the mask."""
+    fresh, later, prefetched, moving = [], [], [], []
+    for run in range(repeats):
+        with Session(volume, engine, prefetch=False) as session:
+            fresh.append(_timed(lambda s=session: (s.add(_box(volume, 10)), s.wait())))
+            for shift in (1.0, 2.0, 3.0):
+                later.append(
+                    _timed(lambda s=session, x=shift: (s.add(_box(volume, 10, x)), s.undo(), s.redo(), s.wait()))
+                )
+            here = _box(volume, 11)
+            moving.append(_timed(lambda s=session, p=here: s.focus(p.corner_a, p.plane)))
+            while not session.is_prefetched(here.corner_a, here.plane):
+                time.sleep(0.02)
+            session.cancel()
+            time.sleep(0.05 if run else 0.2)
+            prefetched.append(_timed(lambda s=session, p=here: (s.add(p), s.wait())))
+    return {
+        "first prompt, slice not encoded": fresh,
+        "next prompts on that slice": later,
+        "first prompt, prefetched slice": prefetched,
+        "moving to a new slice (caller)": moving,
+    }
+
+
+def _propagation_times(engine: SliceEngine, volume: Volume, slices: int) -> dict[str, list[float]]:
+    """A box in the middle of a stack of slices, with nothing and with everything encoded before."""
+    repeated = np.concatenate([volume.array, volume.array[::-1]] * (slices // (2 * volume.shape[0]) + 1))[:slices]
+    stack = Volume(np.ascontiguousarray(repeated), volume.ijk_to_ras, modality=volume.modality)
+    with Session(stack, engine, "volume", prefetch=False) as session:
+        first = _timed(lambda: (session.add(_box(stack, slices // 2)), session.wait()))
+        again = _timed(lambda: (session.add(_box(stack, slices // 2, 2.0)), session.wait()))
+        covered = int(session.mask(session.segments[0]).any(axis=(1, 2)).sum())
+    return {f"propagation, {covered} slices masked": [first], "propagation again, encoded": [again]}
+
+
+def _peak_mb() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
