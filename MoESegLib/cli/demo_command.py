@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from .output import Progress
 
 if TYPE_CHECKING:
-    from ..core.volume import Volume
     from ..session import Session
 
 
@@ -47,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from ..core.volume import Volume
     from ..engines import load_engine
     from ..resources import resource_path
+    from ..session import Session
 
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
         volume = Volume.read(resource_path("Demo", case["image"]))
     with clock("load model"):
         engine = load_engine(args.model)
-    session, scores = _segment(case, volume, engine, clock)
-    with clock("write"):
-        session.write(args.out / "demo.seg.nrrd")
-    with clock("draw"):
-        _draw(session, scores, args.out / "demo.png")
-    _report(session, scores, clock, args)
+    with Session(volume, engine, extent="slice", prefetch=False) as session:
+        scores = _segment(case, session, clock)
+        with clock("write"):
+            session.write(args.out / "demo.seg.nrrd")
+        with clock("draw"):
+            _draw(session, scores, args.out / "demo.png")
+        _report(session, scores, clock, args)
     return 0
 
 
@@ -87,16 +88,14 @@ def _get_weights(name: str, quiet: bool) -> None:
         get_model(name, progress)
 
 
-def _segment(case: dict, volume: Volume, engine: Any, clock: _Clock) -> tuple[Session, dict[str, float]]:
+def _segment(case: dict, session: Session, clock: _Clock) -> dict[str, float]:
     """Give the prompts one after the other, and score each answer on the slices it covers."""
     from ..core.prompts import prompt_from_dict
     from ..core.resample import resample_nearest
-    from ..core.volume import Volume as VolumeType
+    from ..core.volume import Volume
     from ..evaluation.metrics import dice
     from ..resources import resource_path
-    from ..session import Session
 
-    session = Session(volume, engine, extent="slice", prefetch=False)
     prompts = [prompt_from_dict(data) for entry in case["segments"] for data in entry["prompts"]]
     first = prompts[0]
     with clock("encode the slice"):
@@ -107,14 +106,14 @@ def _segment(case: dict, volume: Volume, engine: Any, clock: _Clock) -> tuple[Se
         with clock(f"{prompt.kind} on {prompt.segment}"):
             session.add(prompt)
             session.wait()
-    reference = VolumeType.read(resource_path("Demo", case["labels"]))
-    labels = resample_nearest(reference.array, reference.ijk_to_ras, volume)
+    reference = Volume.read(resource_path("Demo", case["labels"]))
+    labels = resample_nearest(reference.array, reference.ijk_to_ras, session.volume)
     scores = {}
     for entry in case["segments"]:
         mask = session.mask(entry["segment"])
         used = mask.any(axis=(1, 2))
         scores[entry["segment"]] = dice(mask[used], labels[used] == entry["label"])
-    return session, scores
+    return scores
 
 
 def _draw(session: Session, scores: dict[str, float], path: Path) -> None:
@@ -131,7 +130,7 @@ def _draw(session: Session, scores: dict[str, float], path: Path) -> None:
     axis = session.volume.axis_of("axial")
     first = session.prompts()[0].ras_points[0]
     index = round(float(session.volume.ras_to_ijk(first)[axis]))
-    title = f"MoESeg demo\n{session.engine.name}, one box, two clicks"
+    title = f"MoESeg demo, {session.engine.name}\none box, two clicks"
     render_slice(session.volume, axis, index, layers, session.prompts(), path, title=title)
 
 

@@ -22,6 +22,7 @@ Color = tuple[int, int, int]
 _OPACITY = 0.35
 _FONT_SIZE = 15
 _LINE = 22
+_LEGEND_WIDTH = 290
 _BAR_MM = (10, 20, 50, 100, 200)
 _DIRECTIONS = {0: ("R", "L"), 1: ("A", "P"), 2: ("S", "I")}
 
@@ -181,7 +182,7 @@ def _draw_scale_bar(draw: ImageDraw.ImageDraw, size: tuple[int, int], mm_per_pix
 def _with_legend(picture: Image.Image, layers: Sequence[Layer], title: str) -> Image.Image:
     """The picture with a dark column on its right that names segments, experts and scores."""
     font, bold = _font(), _font(_FONT_SIZE + 2)
-    canvas = Image.new("RGB", (picture.width + 250, picture.height), (24, 26, 30))
+    canvas = Image.new("RGB", (picture.width + _LEGEND_WIDTH, picture.height), (24, 26, 30))
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
     x, y = picture.width + 16, 16

@@ -35,9 +35,9 @@ class LiteMedSAM:
     name = "lite-medsam"
     native = frozenset({"box"})
     refines = False
-    notes: tuple[str, ...] = ()
 
     def __init__(self, network: Sam, encoder: SliceEncoder, weights_id: str) -> None:
+        self.notes: tuple[str, ...] = ()
         self.network = network
         self.encoder = encoder
         # The same encoder serves every decoder and expert on these weights, so its embeddings are shared.

@@ -34,7 +34,8 @@ class SegMoTELite(LiteMedSAM):
         super().__init__(cast("Sam", network), encoder, weights_id)
         self.experts = network
         self.decoder_id = content_key(self.name, weights_id, packs_id)
-        self.notes = (UNTRAINED_NOTE,) if UNTRAINED_PACK in network.packs else ()
+        if UNTRAINED_PACK in network.packs:
+            self.notes = (UNTRAINED_NOTE,)
 
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -39,6 +40,7 @@ class Worker:
         self._running: Job | None = None
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     def submit(self, key: Hashable, work: Work, background: bool = False) -> Future[None]:
         """Queue work and return at once; the future tells when it is done, failed or was dropped."""
@@ -52,6 +54,8 @@ class Worker:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="moeseg-inference", daemon=True)
                 self._thread.start()
+                # A runtime that is torn down under a running inference aborts the process.
+                atexit.register(self.stop)
             self._wake.notify_all()
             return job.future
 
@@ -74,10 +78,21 @@ class Worker:
                 self._running.dropped = True
                 self._running.token.cancel()
 
+    def stop(self, timeout: float = 10.0) -> None:
+        """Drop everything and end the thread; called when the interpreter exits."""
+        self.drop(lambda key: True)
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
     def _run(self) -> None:
         while True:
             with self._wake:
                 while not any(self._queues.values()):
+                    if self._stopping:
+                        return
                     self._wake.wait()
                 queue = self._queues[False] or self._queues[True]
                 _, job = queue.popitem(last=False)
