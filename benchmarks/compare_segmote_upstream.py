@@ -82,6 +82,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="rewrite the reference file from the public outputs")
     parser.add_argument("--no-encoder", action="store_true", help="leave the image encoder (timm) out")
     arguments = parser.parse_args()
+    if not (arguments.checkout / "segment_anything" / "modeling" / "mask_decoder.py").is_file():
+        parser.error(f"{arguments.checkout} holds no segment_anything/modeling/mask_decoder.py")
+    if arguments.write and arguments.no_encoder:
+        parser.error("the reference holds the image encoder too, so --write cannot go with --no-encoder")
 
     ours = build_segmote_released(reference.SIDE, reference.ENCODER_DEPTH, text=False)
     prompt_encoder, decoder = public_decoder(arguments.checkout)

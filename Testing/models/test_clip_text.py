@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import segmote_reference as reference
 import torch
@@ -18,6 +20,12 @@ SENTENCES = torch.tensor(
     ]
 )
 PADDING = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    with reference.one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -44,11 +44,8 @@ LEGACY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small are slower on more threads: 11 s against 45 s for this file on two shared cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with reference.one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
