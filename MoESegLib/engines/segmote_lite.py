@@ -35,7 +35,7 @@ class SegMoTELite(LiteMedSAM):
         self.experts = network
         self.decoder_id = content_key(self.name, weights_id, packs_id)
         if UNTRAINED_PACK in network.packs:
-            self.notes = (UNTRAINED_NOTE,)
+            self.notes: tuple[str, ...] = (UNTRAINED_NOTE,)
 
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""

@@ -137,6 +137,7 @@ class ExpertPack(nn.Module):
         for layer in (*last_layers, self.quality_head):
             nn.init.zeros_(cast(Tensor, layer.weight))
             nn.init.zeros_(cast(Tensor, layer.bias))
+        self.requires_grad_(True)  # copies of a frozen decoder's parameters are frozen too
 
     def forward(self, decoder: MaskDecoder, trace: DecoderTrace, image: Tensor, early: Tensor) -> PackOutput:
         """Answer from a base pass.
