@@ -55,6 +55,7 @@ class ThresholdModel:
 
     name = "threshold"
     notes: tuple[str, ...] = ()
+    mask_grid = SIDE
 
     def __init__(self, native: frozenset[str] = frozenset({"box"}), refines: bool = False, experts: int = 1) -> None:
         self.native = native
@@ -108,9 +109,7 @@ def threshold_model() -> ThresholdModel:
     return ThresholdModel()
 
 
-def blob_volume(
-    shape: tuple[int, int, int] = (9, 40, 48), ijk_to_ras=None, radius: float = 9.0, center=None
-) -> Volume:
+def blob_volume(shape: tuple[int, int, int] = (9, 40, 48), ijk_to_ras=None, radius: float = 9.0, center=None) -> Volume:
     """A bright ball ``[k, j, i]`` on a dark, slightly uneven background."""
     matrix = np.diag([-1.0, -1.0, 2.0, 1.0]) if ijk_to_ras is None else np.asarray(ijk_to_ras, float)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)[::-1]
@@ -124,5 +123,3 @@ def blob_volume(
 @pytest.fixture
 def ball() -> Volume:
     return blob_volume()
-
-

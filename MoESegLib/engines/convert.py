@@ -30,7 +30,7 @@ def understood_kinds(native: frozenset[str]) -> frozenset[str]:
 
 
 def model_prompts(
-    prepared: PreparedImage, prompts: Sequence[PixelPrompt], native: frozenset[str]
+    prepared: PreparedImage, prompts: Sequence[PixelPrompt], native: frozenset[str], mask_grid: int
 ) -> tuple[list[ModelPrompt], list[str]]:
     """The decoder calls that answer the prompts of one slice, one per object, and what the user should know.
 
@@ -42,7 +42,8 @@ def model_prompts(
     positives, negatives = _points(prepared, prompts, True), _points(prepared, prompts, False)
     boxes, notes = _boxes(prepared, prompts, native)
     if "point" in native:
-        return _with_points(prepared, prompts, boxes, positives, negatives, native), notes
+        logits = _mask_logits(prepared, prompts, mask_grid) if "mask" in native else None
+        return _with_points(boxes, positives, negatives, logits), notes
     if not boxes:
         if not len(positives):
             return [], notes
@@ -101,15 +102,12 @@ def _cut_back(box: NDArray[np.float64], point: NDArray, keep: NDArray) -> None:
 
 
 def _with_points(
-    prepared: PreparedImage,
-    prompts: Sequence[PixelPrompt],
     boxes: list[Box2D],
     positives: NDArray[np.float32],
     negatives: NDArray[np.float32],
-    native: frozenset[str],
+    logits: NDArray[np.float32] | None,
 ) -> list[ModelPrompt]:
     """Decoder calls of a model that understands points: one per box, or one for all clicks."""
-    logits = _mask_logits(prepared, prompts) if "mask" in native else None
     if len(boxes) <= 1:
         if not boxes and not len(positives) and logits is None:
             return []
@@ -166,15 +164,15 @@ def _as_box(values: NDArray[np.float64]) -> Box2D:
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def _mask_logits(prepared: PreparedImage, prompts: Sequence[PixelPrompt]) -> NDArray[np.float32] | None:
+def _mask_logits(prepared: PreparedImage, prompts: Sequence[PixelPrompt], grid: int) -> NDArray[np.float32] | None:
     """Given masks as low-resolution logits over the padded model image, united."""
     masks = [prompt.mask for prompt in prompts if prompt.kind == "mask" and prompt.mask is not None]
     if not masks:
         return None
-    return mask_to_logits(np.logical_or.reduce(masks), prepared)
+    return mask_to_logits(np.logical_or.reduce(masks), prepared, grid)
 
 
-def mask_to_logits(mask: NDArray[np.bool_], prepared: PreparedImage, grid: int = 256) -> NDArray[np.float32]:
+def mask_to_logits(mask: NDArray[np.bool_], prepared: PreparedImage, grid: int) -> NDArray[np.float32]:
     """A displayed mask ``[row, column]`` as logits ``[grid, grid]``; the share of covered pixels decides."""
     from .resize import resize_area
 

@@ -35,6 +35,7 @@ class LiteMedSAM:
     name = "lite-medsam"
     native = frozenset({"box"})
     refines = False
+    mask_grid = IMAGE_SIDE
 
     def __init__(self, network: Sam, encoder: SliceEncoder, weights_id: str) -> None:
         self.notes: tuple[str, ...] = ()

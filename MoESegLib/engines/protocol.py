@@ -155,6 +155,7 @@ class SliceModel(Protocol):
         decoder_id: identifies the decoder's weights and experts in cache keys.
         native: kinds of prompts the network itself was trained to understand.
         refines: whether it takes its own previous logits together with new prompts.
+        mask_grid: side of the low-resolution logits it takes and gives.
         notes: what the user should know with every answer.
     """
 
@@ -163,6 +164,7 @@ class SliceModel(Protocol):
     decoder_id: str
     native: frozenset[str]
     refines: bool
+    mask_grid: int
     notes: tuple[str, ...]
 
     def prepare(self, image: NDArray[np.uint8], spacing: tuple[float, float]) -> PreparedImage:

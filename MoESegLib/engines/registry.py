@@ -48,6 +48,8 @@ def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None =
     what = f"the weights of {name}"
     if card.architecture in ("lite_medsam", "segmote_lite"):
         model = _lite_medsam(name, path, weights_id, runtime)
+    elif card.name == "segmote":
+        model = _segmote(path, weights_id)
     elif card.architecture.startswith("sam_vit"):
         network = cast("Sam", _build(card.architecture))
         load_into(network, load_state_dict(path), what)
@@ -58,7 +60,7 @@ def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None =
     else:
         raise WeightsError(
             f"{name} is in the catalog, but this version has no engine for {card.architecture} yet. Choose "
-            "lite-medsam, segmote-lite or a sam-vit model."
+            "lite-medsam, segmote-lite, segmote or a sam-vit model."
         )
     return SliceEngine(model, window)
 
@@ -80,6 +82,16 @@ def _lite_medsam(name: str, path: Path, weights_id: str, runtime: Runtime) -> Sl
     if experts is not None:
         return SegMoTELite(experts, encoder, weights_id, content_key(UNTRAINED_PACK))
     return LiteMedSAM(network, encoder, weights_id)
+
+
+def _segmote(path: Path, weights_id: str) -> SliceModel:
+    from ..models.segmote.released import SegMoTEReleased, convert_segmote_state_dict
+    from .segmote import SegMoTEModel
+
+    network = cast(SegMoTEReleased, _build("segmote"))
+    load_into(network, convert_segmote_state_dict(load_state_dict(path)), "the weights of segmote")
+    encoder = TorchEncoder(network.image_encoder, _cpu())
+    return SegMoTEModel(network, encoder, weights_id, models_home() / "models" / "clip-tokenizer")
 
 
 def _lite_encoder(network: Sam, weights_id: str, runtime: Runtime) -> SliceEncoder:

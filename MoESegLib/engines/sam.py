@@ -38,6 +38,7 @@ class SamModel:
         self.native = native
         self.refines = "point" in native
         self.side = side
+        self.mask_grid = side // 4
         self.notes: tuple[str, ...] = ()
         self.encoder_id = content_key(name, weights_id, encoder.runtime)
         self.decoder_id = content_key(name, weights_id)

