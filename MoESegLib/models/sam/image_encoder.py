@@ -53,7 +53,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
         qkv = self.qkv(x).view(batch, height * width, 3, self.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.position_bias(q, height, width)
         merged = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(merged.transpose(1, 2).reshape(batch, height, width, channels))

@@ -1,0 +1,270 @@
+"""The command line as a user drives it: good runs, and every bad input with its message, status and nothing written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ThresholdModel, blob_volume
+
+from MoESegLib.cli import main
+from MoESegLib.core.segmentation_file import read_segmentation
+from MoESegLib.core.volume import Volume
+from MoESegLib.engines.slice_engine import SliceEngine
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return blob_volume().write(tmp_path / "ball.nrrd")
+
+
+@pytest.fixture
+def fake_model(monkeypatch: pytest.MonkeyPatch, home: Path) -> ThresholdModel:
+    """load_engine gives a model without weights, whatever its name."""
+    from MoESegLib.weights import model_card
+
+    model = ThresholdModel()
+
+    def load(name: str, **options) -> SliceEngine:
+        model_card(name)
+        return SliceEngine(model)
+
+    monkeypatch.setattr("MoESegLib.engines.load_engine", load)
+    return model
+
+
+def box(volume: Volume, low: float = 6, high: float = 36, k: float = 4) -> str:
+    return ",".join(f"{value:.3f}" for value in volume.to_ras([[low, low, k], [high, high, k]]).ravel())
+
+
+def listing(folder: Path) -> list[str]:
+    """Files of a folder, without MOESEG_HOME."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "home")
+
+
+def test_segment_writes_a_segmentation_and_prints_one_json_object(
+    image: Path, tmp_path: Path, fake_model, capsys
+) -> None:
+    volume, out = Volume.read(image), tmp_path / "out.seg.nrrd"
+    status = main(["segment", str(image), "--segment", "liver", "--box", box(volume), "-o", str(out), "--json"])
+    printed = capsys.readouterr()
+    assert status == 0
+    data = json.loads(printed.out)
+    assert {"voxels", "extent", "expert", "confidence", "seconds", "out"} <= set(data)
+    grid, (record,) = read_segmentation(out)
+    mask = record.patch.to_array(grid.shape)
+    assert record.name == "liver"
+    assert data["voxels"] == mask.sum() > 100
+    assert data["extent"] == list(record.patch.extent)
+    assert data["out"] == str(out)
+    assert record.tags["MoESeg.Engine"] == "threshold"
+    assert json.loads(record.tags["MoESeg.Prompts"])[0]["kind"] == "box"
+
+
+def test_several_segments_and_a_click_with_negative_coordinates(
+    image: Path, tmp_path: Path, fake_model, capsys
+) -> None:
+    volume, out = Volume.read(image), tmp_path / "out.seg.nrrd"
+    center = ",".join(f"{value:.2f}" for value in volume.to_ras([23.5, 19.5, 4]))
+    assert center.startswith("-")
+    words = ["segment", str(image), "--point", center, "--segment", "two", "--box", box(volume, k=5)]
+    assert main([*words, "-o", str(out)]) == 0
+    assert "turned into a box" in capsys.readouterr().out
+    _, records = read_segmentation(out)
+    assert [record.id for record in records] == ["Segment_1", "two"]
+
+
+def test_prompts_come_from_files_too(image: Path, tmp_path: Path, fake_model) -> None:
+    volume = Volume.read(image)
+    path = [volume.to_ras([i, 20, 4]).tolist() for i in range(20, 28)]
+    (tmp_path / "stroke.json").write_text(json.dumps(path))
+    (tmp_path / "stroke.txt").write_text("\n".join(" ".join(map(str, point)) for point in path))
+    control = [{"position": [-x, -y, z]} for x, y, z in path]
+    (tmp_path / "stroke.mrk.json").write_text(json.dumps({"markups": [{"controlPoints": control}]}))
+    volume.like((volume.array > 200).astype(np.uint8)).write(tmp_path / "mask.nrrd")
+    found = []
+    for number, words in enumerate(
+        (["--scribble", "stroke.json"], ["--scribble", "stroke.txt"], ["--scribble", "stroke.mrk.json"])
+    ):
+        out = tmp_path / f"out{number}.nrrd"
+        assert main(["segment", str(image), words[0], str(tmp_path / words[1]), "-o", str(out)]) == 0
+        found.append(Volume.read(out).array)
+    assert found[0].sum() > 0
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    assert main(["segment", str(image), "--mask", str(tmp_path / "mask.nrrd"), "-o", str(tmp_path / "m.nrrd")]) == 0
+
+
+def test_a_log_replays_to_the_same_voxels(image: Path, tmp_path: Path, fake_model, capsys) -> None:
+    volume = Volume.read(image)
+    first, second, log = (tmp_path / name for name in ("a.nrrd", "b.nrrd", "log.json"))
+    words = ["segment", str(image), "--box", box(volume), "-o", str(first), "--log", str(log)]
+    assert main(words) == 0
+    data = json.loads(log.read_text())
+    data["engine"] = "lite-medsam"
+    log.write_text(json.dumps(data))
+    assert main(["replay", str(log), "-o", str(second)]) == 0
+    assert np.array_equal(Volume.read(first).array, Volume.read(second).array)
+    other = blob_volume(radius=7).write(tmp_path / "other.nrrd")
+    capsys.readouterr()
+    assert main(["replay", str(log), "--image", str(other), "-o", str(tmp_path / "c.nrrd")]) == 2
+    assert "not the image" in capsys.readouterr().err
+    assert main(["replay", str(log), "--image", str(other), "-o", str(tmp_path / "c.nrrd"), "--force"]) == 0
+
+
+def _damage(path: Path) -> str:
+    path.write_bytes(path.read_bytes()[:200])
+    return str(path)
+
+
+def _nan(path: Path) -> str:
+    array = np.full((3, 8, 8), 1.0)
+    array[1, 2, 3] = np.nan
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    return str(path)
+
+
+BAD = {
+    "missing image": (lambda f, i: [str(f / "none.nrrd"), "--point", "0,0,0"], "no image at"),
+    "truncated image": (lambda f, i: [_damage(i), "--point", "0,0,0"], "truncated"),
+    "image with NaN": (lambda f, i: [_nan(f / "nan.nrrd"), "--point", "0,0,0"], "NaN"),
+    "empty volume": (
+        lambda f, i: [str(Volume(np.zeros((2, 9, 9), np.int16), np.eye(4)).write(f / "zero.nrrd")), "--point", "1,1,1"],
+        "empty",
+    ),
+    "prompt outside": (lambda f, i: [str(i), "--point", "900,0,0"], "outside the volume"),
+    "box of zero size": (lambda f, i: [str(i), "--box", "-5,-5,4,-5,-5,4"], "no size"),
+    "contradictory points": (
+        lambda f, i: [str(i), "--point", "-20,-20,8", "--point", "-20,-20,8,neg"],
+        "Contradictory",
+    ),
+    "no prompt": (lambda f, i: [str(i)], "at least one prompt"),
+    "half a point": (lambda f, i: [str(i), "--point", "1,2"], "R,A,S"),
+    "letters for numbers": (lambda f, i: [str(i), "--box", "a,b,c,d,e,f"], "not a number"),
+    "unknown model": (lambda f, i: [str(i), "--point", "-20,-20,8", "--model", "unet"], "no model 'unet'"),
+    "text for a model that cannot read": (lambda f, i: [str(i), "--text", "liver"], "does not understand text"),
+    "missing scribble": (lambda f, i: [str(i), "--scribble", str(f / "none.json")], "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_with_a_message_and_nothing_is_written(
+    case: str, image: Path, tmp_path: Path, fake_model, capsys
+) -> None:
+    make, message = BAD[case]
+    words = make(tmp_path, image)
+    before = listing(tmp_path)
+    assert main(["segment", *words, "-o", str(tmp_path / "out.seg.nrrd")]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("missing/out.nrrd", "does not exist"), ("ball.nrrd/out.nrrd", "not a folder"), ("out.stl", "Cannot write")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    name: str, message: str, image: Path, tmp_path: Path, fake_model: ThresholdModel, capsys
+) -> None:
+    assert main(["segment", str(image), "--point", "-20,-20,8", "-o", str(tmp_path / name)]) == 2
+    assert message in capsys.readouterr().err
+    assert fake_model.decoded == 0
+
+
+def test_an_existing_output_is_kept_unless_asked(image: Path, tmp_path: Path, fake_model, capsys) -> None:
+    out = tmp_path / "out.nrrd"
+    out.write_text("precious")
+    words = ["segment", str(image), "--box", box(Volume.read(image)), "-o", str(out)]
+    assert main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert main([*words, "--overwrite"]) == 0
+    assert Volume.read(out).array.any()
+
+
+def test_missing_weights_say_how_to_get_them(image: Path, tmp_path: Path, home: Path, capsys) -> None:
+    assert (
+        main(["segment", str(image), "--point", "-20,-20,8", "--model", "sam-vit-b", "-o", str(tmp_path / "o.nrrd")])
+        == 2
+    )
+    message = capsys.readouterr().err
+    for words in ("moeseg models get sam-vit-b", "375 MB", "Apache-2.0"):
+        assert words in message
+
+
+def test_a_full_disk_while_writing_leaves_nothing(
+    image: Path, tmp_path: Path, fake_model, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    import errno
+    import gzip
+
+    def full(*args, **kwargs) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gzip, "compress", full)
+    before = listing(tmp_path)
+    assert main(["segment", str(image), "--box", box(Volume.read(image)), "-o", str(tmp_path / "o.seg.nrrd")]) == 2
+    assert "no space" in capsys.readouterr().err
+    assert listing(tmp_path) == before
+
+
+def test_models_can_be_listed_shown_and_refused(home: Path, capsys) -> None:
+    assert main(["models", "list", "--json"]) == 0
+    listed = {card["name"]: card for card in json.loads(capsys.readouterr().out)}
+    assert listed["sam-vit-h"]["state"] == "missing"
+    assert main(["models", "info", "lite-medsam"]) == 0
+    assert "Apache-2.0" in capsys.readouterr().out
+    assert main(["models", "get", "imis-net-b"]) == 2
+    assert "Nothing was downloaded" in capsys.readouterr().err
+    assert main(["models", "get", "imis-net-b", "--yes"]) == 2
+    assert "moeseg models import FILE --name imis-net-b" in capsys.readouterr().err
+    assert main(["models", "remove", "lite-medsam", "--yes"]) == 2
+    assert main(["models", "verify"]) == 0
+
+
+@pytest.mark.weights
+def test_the_demo_segments_a_real_ct_from_a_box_and_two_clicks(tmp_path: Path, lite_medsam_path: Path) -> None:
+    command = [sys.executable, "-m", "MoESegLib", "demo", "--json", "--headless", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    dice = {entry["segment"]: entry["dice"] for entry in data["segments"]}
+    assert dice["liver"] > 0.93
+    assert dice["spleen"] > 0.9
+    assert dice["aorta"] > 0.85
+    _, records = read_segmentation(tmp_path / "demo.seg.nrrd")
+    assert [record.name for record in records] == ["liver", "spleen", "aorta"]
+    assert (tmp_path / "demo.png").read_bytes()[:4] == b"\x89PNG"
+    assert sum(data["steps"].values()) < data["seconds"] * 1.01
+
+
+@pytest.mark.weights
+def test_the_command_and_python_give_the_same_mask(tmp_path: Path, lite_medsam_path: Path, demo_volume) -> None:
+    from MoESegLib import BoxPrompt, Session, load_engine
+    from MoESegLib.resources import resource_path
+
+    corners = demo_volume.to_ras([[105, 194, 10], [271, 376, 10]])
+    with Session(demo_volume, load_engine("segmote-lite", runtime="torch"), prefetch=False) as session:
+        session.add(BoxPrompt(tuple(corners[0]), tuple(corners[1]), segment="liver"))
+        expected = session.mask("liver")
+        result = session.result("liver")
+    assert result.expert == "untrained/0"
+    assert {other.expert for other in result.alternatives} >= {"base", "untrained/1"}
+    assert any("No expert has been taught" in note for note in result.notes)
+    out = tmp_path / "out.seg.nrrd"
+    words = [sys.executable, "-m", "MoESegLib", "segment", str(resource_path("Demo", "ct")), "--segment", "liver"]
+    words += ["--box", ",".join(map(str, corners.ravel())), "-o", str(out), "--runtime", "torch"]
+    words += ["--model", "segmote-lite"]
+    subprocess.run(words, check=True, capture_output=True, timeout=300, env={**os.environ})
+    _, (record,) = read_segmentation(out)
+    assert np.array_equal(record.patch.to_array(expected.shape), expected)
