@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from ..models.lite_medsam import IMAGE_SIDE
 from .cache import content_key
 from .protocol import Embedding, ExpertLogits, ModelPrompt, PreparedImage
 from .resize import fit_longest_side, resize_area
+from .sam_decoder import SamDecoder
 
 if TYPE_CHECKING:
-    import torch
-
     from ..models.sam.build import Sam
     from .encoders import SliceEncoder
 
@@ -39,7 +38,7 @@ class LiteMedSAM:
 
     def __init__(self, network: Sam, encoder: SliceEncoder, weights_id: str) -> None:
         self.notes: tuple[str, ...] = ()
-        self.network = network
+        self.decoder = SamDecoder(network)
         self.encoder = encoder
         # The same encoder serves every decoder and expert on these weights, so its embeddings are shared.
         self.encoder_id = content_key("lite-medsam", weights_id, encoder.runtime)
@@ -65,36 +64,5 @@ class LiteMedSAM:
 
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""
-        logits, quality = decode_with_sam(self.network, embedding, prompt)
+        logits, quality = self.decoder.decode(embedding, prompt)
         return (ExpertLogits("base", logits, quality),)
-
-
-def decode_with_sam(network: Sam, embedding: Embedding, prompt: ModelPrompt) -> tuple[NDArray[np.float32], float]:
-    """One pass of a SAM decoder: logits ``[4G, 4G]`` of its single mask and the predicted IoU, clipped to [0, 1]."""
-    import torch
-
-    device = next(network.mask_decoder.parameters()).device
-    with torch.inference_mode():
-        image = embedding["image"].to(device, torch.float32)
-        sparse, dense = network.prompt_encoder(**prompt_tensors(prompt, device))
-        masks, quality = network.mask_decoder(
-            image_embeddings=image,
-            image_pe=network.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-        )
-    return cast(NDArray[np.float32], masks[0, 0].cpu().numpy()), float(quality[0, 0].clamp(0, 1))
-
-
-def prompt_tensors(prompt: ModelPrompt, device: torch.device) -> dict[str, Any]:
-    """The arguments of a SAM prompt encoder."""
-    import torch
-
-    points = None
-    if len(prompt.points):
-        coordinates = torch.from_numpy(prompt.points)[None].to(device)
-        points = coordinates, torch.from_numpy(prompt.labels)[None].to(device)
-    boxes = None if prompt.box is None else torch.tensor([prompt.box], dtype=torch.float32, device=device)
-    masks = None if prompt.logits is None else torch.from_numpy(prompt.logits)[None, None].to(device)
-    return {"points": points, "boxes": boxes, "masks": masks}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,31 +37,44 @@ def resize_area(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     """
     if image.shape[:2] == size:
         return image
-    rows, columns = _weights(image.shape[0], size[0]), _weights(image.shape[1], size[1])
-    flat = image.reshape(image.shape[0], -1).astype(np.float32)
-    partial = (rows @ flat).reshape(size[0], *image.shape[1:])
-    result = np.einsum("rc...,oc->ro...", partial, columns, optimize=True)
+    result = _resize_axis(_resize_axis(image.astype(np.float64), size[0], 0), size[1], 1)
     halved = image.shape[0] == 2 * size[0] and image.shape[1] == 2 * size[1]
     # OpenCV rounds halves up in its integer path for exactly two to one, and to even everywhere else.
-    rounded = np.floor(result + 0.5) if halved else np.rint(result)
+    rounded = np.floor(result + 0.5) if halved else np.rint(np.round(result, 6))
     return np.clip(rounded, 0, 255).astype(np.uint8)
 
 
-@lru_cache(maxsize=64)
-def _weights(old: int, new: int) -> NDArray[np.float32]:
-    """Row-stochastic ``[new, old]`` matrix: shares of the covered pixels, or linear weights when enlarging."""
-    weights = np.zeros((new, old), np.float32)
+def _resize_axis(image: NDArray[np.float64], new: int, axis: int) -> NDArray[np.float64]:
+    """Resize one axis: means of the covered pixels when shrinking, linear interpolation when enlarging.
+
+    Means are differences of a running sum, read between its entries. Matrix products would be shorter, but the threads
+    of the BLAS library keep spinning afterwards and slowed the decoder that follows from 45 to 90 ms on two cores.
+    """
+    old = image.shape[axis]
     scale = old / new
-    for row in range(new):
-        start, stop = row * scale, (row + 1) * scale
-        if scale >= 1:
-            covered = np.arange(int(start), min(old, int(np.ceil(stop - 1e-9))))
-            share = np.minimum(covered + 1, stop) - np.maximum(covered, start)
-            weights[row, covered] = share / share.sum()
-        else:
-            left = int(np.floor(start))
-            fraction = max(0.0, (row + 1) - (left + 1) * (new / old))
-            fraction = fraction - np.floor(fraction)
-            weights[row, left] += 1 - fraction
-            weights[row, min(left + 1, old - 1)] += fraction
-    return weights
+    if old == new:
+        return image
+    if scale < 1:
+        left, fraction = _linear_taps(old, new)
+        shape = [-1 if other == axis else 1 for other in range(image.ndim)]
+        weight = fraction.reshape(shape)
+        right = np.minimum(left + 1, old - 1)
+        return image.take(left, axis) * (1 - weight) + image.take(right, axis) * weight
+    if old % new == 0:
+        parts = [*image.shape[:axis], new, old // new, *image.shape[axis + 1 :]]
+        return image.reshape(parts).mean(axis=axis + 1)
+    total = np.cumsum(image, axis=axis)
+    total = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis=axis)
+    edges = np.minimum(np.arange(new + 1) * scale, old)
+    below = np.minimum(edges.astype(int), old - 1)
+    fraction = (edges - below).reshape([-1 if other == axis else 1 for other in range(image.ndim)])
+    at_edges = total.take(below, axis) * (1 - fraction) + total.take(below + 1, axis) * fraction
+    return np.diff(at_edges, axis=axis) / scale
+
+
+def _linear_taps(old: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Left neighbors and the weights of the right ones, as OpenCV's INTER_AREA chooses them when enlarging."""
+    index = np.arange(new)
+    left = np.floor(index * (old / new)).astype(int)
+    fraction = (index + 1) - (left + 1) * (new / old)
+    return left, np.where(fraction <= 0, 0.0, fraction - np.floor(fraction))

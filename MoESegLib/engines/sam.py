@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from ..core.cancel import CancelToken
 from .cache import content_key
-from .lite_medsam import decode_with_sam
 from .protocol import Embedding, ExpertLogits, ModelPrompt, PreparedImage
 from .resize import fit_longest_side
+from .sam_decoder import SamDecoder
 
 if TYPE_CHECKING:
     from ..models.sam.build import Sam
@@ -33,7 +33,7 @@ class SamModel:
         self, name: str, network: Sam, encoder: SliceEncoder, weights_id: str, native: frozenset[str], side: int = 1024
     ) -> None:
         self.name = name
-        self.network = network
+        self.decoder = SamDecoder(network)
         self.encoder = encoder
         self.native = native
         self.refines = "point" in native
@@ -62,5 +62,5 @@ class SamModel:
 
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""
-        logits, quality = decode_with_sam(self.network, embedding, prompt)
+        logits, quality = self.decoder.decode(embedding, prompt)
         return (ExpertLogits("base", logits, quality),)

@@ -114,6 +114,6 @@ def _load_tokenizer(folder: Path) -> Any:
         return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
     except (ImportError, OSError, TypeError, ValueError) as error:
         raise PromptError(
-            "Text prompts of SegMoTE need the CLIP tokenizer: install transformers and put vocab.json and merges.txt of "
-            f"openai/clip-vit-base-patch32 into {folder} ({type(error).__name__}). Points and boxes work without."
+            "Text prompts of SegMoTE need the CLIP tokenizer: install transformers and put vocab.json and merges.txt "
+            f"of openai/clip-vit-base-patch32 into {folder} ({type(error).__name__}). Points and boxes work without."
         ) from error

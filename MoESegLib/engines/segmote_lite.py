@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from ..models.segmote import UNTRAINED_PACK
 from .cache import content_key
 from .encoders import SliceEncoder
-from .lite_medsam import LiteMedSAM, prompt_tensors
+from .lite_medsam import LiteMedSAM
 from .protocol import Embedding, ExpertLogits, ModelPrompt
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ class SegMoTELite(LiteMedSAM):
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""
         import torch
 
-        device = next(self.network.mask_decoder.parameters()).device
+        device, position = self.decoder.device, self.decoder.position
         with torch.inference_mode():
             image = embedding["image"].to(device, torch.float32)
             early = embedding["early"].to(device, torch.float32)
-            output = self.experts(image, early, **prompt_tensors(prompt, device))
+            output = self.experts(image, early, **self.decoder.tensors(prompt), position=position)
         base = ExpertLogits(BASE, output.base_logits[0, 0].cpu().numpy(), float(output.base_quality[0, 0].clamp(0, 1)))
         answers = [answer for name, pack in output.packs.items() for answer in expert_answers(name, pack)]
         if prompt.expert is not None:

@@ -99,32 +99,43 @@ def _box(volume: Volume, index: int, shift: float = 0.0) -> BoxPrompt:
 
 def _click_times(engine: SliceEngine, volume: Volume, repeats: int) -> dict[str, list[float]]:
     """First and next prompts on slices that were not and that were prefetched, from add() to the mask."""
-    fresh, later, prefetched, moving = [], [], [], []
-    for run in range(repeats):
+    fresh, later, prefetched, busy, moving = [], [], [], [], []
+    for _ in range(repeats):
         with Session(volume, engine, prefetch=False) as session:
-            fresh.append(_timed(lambda s=session: (s.add(_box(volume, 10)), s.wait())))
-            for shift in (1.0, 2.0, 3.0):
-                later.append(
-                    _timed(lambda s=session, x=shift: (s.add(_box(volume, 10, x)), s.undo(), s.redo(), s.wait()))
-                )
-            here = _box(volume, 11)
+
+            def answer(prompt: BoxPrompt, session: Session = session) -> float:
+                return _timed(lambda: (session.add(prompt), session.wait()))
+
+            fresh.append(answer(_box(volume, 10)))
+            for shift in (2.0, 4.0, 6.0):  # boxes that differ on the model's grid too
+                later.append(answer(_box(volume, 10, shift)))
+            here = _box(volume, 15)
             moving.append(_timed(lambda s=session, p=here: s.focus(p.corner_a, p.plane)))
-            while not session.is_prefetched(here.corner_a, here.plane):
-                time.sleep(0.02)
-            session.cancel()
-            time.sleep(0.05 if run else 0.2)
-            prefetched.append(_timed(lambda s=session, p=here: (s.add(p), s.wait())))
+            _wait_until_encoded(session, volume, 15)
+            busy.append(answer(here))
+            for index in (16, 14, 17, 13):
+                _wait_until_encoded(session, volume, index)
+            prefetched.append(answer(_box(volume, 14)))
     return {
         "first prompt, slice not encoded": fresh,
         "next prompts on that slice": later,
         "first prompt, prefetched slice": prefetched,
+        "the same while neighbors are encoded": busy,
         "moving to a new slice (caller)": moving,
     }
 
 
+def _wait_until_encoded(session: Session, volume: Volume, index: int) -> None:
+    point = _box(volume, index).corner_a
+    while not session.is_prefetched(point, "axial"):
+        time.sleep(0.01)
+
+
 def _propagation_times(engine: SliceEngine, volume: Volume, slices: int) -> dict[str, list[float]]:
     """A box in the middle of a stack of slices, with nothing and with everything encoded before."""
-    repeated = np.concatenate([volume.array, volume.array[::-1]] * (slices // (2 * volume.shape[0]) + 1))[:slices]
+    # The case has 20 slices; mirrored and shifted copies continue it without repeating one.
+    copies = [np.roll(volume.array[:: 1 - 2 * (n % 2)], n, axis=2) for n in range(slices // volume.shape[0] + 1)]
+    repeated = np.concatenate(copies)[:slices]
     stack = Volume(np.ascontiguousarray(repeated), volume.ijk_to_ras, modality=volume.modality)
     with Session(stack, engine, "volume", prefetch=False) as session:
         first = _timed(lambda: (session.add(_box(stack, slices // 2)), session.wait()))

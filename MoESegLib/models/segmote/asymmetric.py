@@ -250,6 +250,7 @@ class AsymmetricSegMoTE(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> SegMoTEOutput:
         """Decode prompts on one image.
 
@@ -257,9 +258,10 @@ class AsymmetricSegMoTE(nn.Module):
             image: image embedding ``[1, C, G, G]``.
             early: early feature ``[1, C', G, G]``.
             points, boxes, masks: as for the prompt encoder.
+            position: ``prompt_encoder.get_dense_pe()``, if it is at hand.
         """
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        position = self.prompt_encoder.get_dense_pe()
+        position = self.prompt_encoder.get_dense_pe() if position is None else position
         base = trace_decoder(self.mask_decoder, image, position, sparse, dense)
         outputs = {}
         for name, module in self.packs.items():
