@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Cancelled):
         print("Cancelled; nothing was changed.", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        return 0
     except MoESegError as error:
         if args.debug:
             raise

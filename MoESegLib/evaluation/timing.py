@@ -92,9 +92,9 @@ def _decoder_times(engine: SliceEngine, volume: Volume, repeats: int) -> list[fl
     return [_timed(lambda call=call: engine.model.decode(embedding, call)) for call in calls[1:]]
 
 
-def _box(volume: Volume, index: int, shift: float = 0.0) -> BoxPrompt:
+def _box(volume: Volume, index: int, shift: float = 0.0, segment: str = "target") -> BoxPrompt:
     a, b = volume.to_ras([[105 + shift, 194, index], [271, 376, index]])
-    return BoxPrompt(tuple(a), tuple(b), plane="axial")
+    return BoxPrompt(tuple(a), tuple(b), segment=segment, plane="axial")
 
 
 def _click_times(engine: SliceEngine, volume: Volume, repeats: int) -> dict[str, list[float]]:
@@ -109,13 +109,13 @@ def _click_times(engine: SliceEngine, volume: Volume, repeats: int) -> dict[str,
             fresh.append(answer(_box(volume, 10)))
             for shift in (2.0, 4.0, 6.0):  # boxes that differ on the model's grid too
                 later.append(answer(_box(volume, 10, shift)))
-            here = _box(volume, 15)
+            here = _box(volume, 15, segment="other")  # of its own, so that one slice is predicted, as above
             moving.append(_timed(lambda s=session, p=here: s.focus(p.corner_a, p.plane)))
             _wait_until_encoded(session, volume, 15)
             busy.append(answer(here))
             for index in (16, 14, 17, 13):
                 _wait_until_encoded(session, volume, index)
-            prefetched.append(answer(_box(volume, 14)))
+            prefetched.append(answer(_box(volume, 14, segment="third")))
     return {
         "first prompt, slice not encoded": fresh,
         "next prompts on that slice": later,
