@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .errors import OutputError, VolumeError
 from .files import atomic_path
 from .geometry import LPS_TO_RAS, Extent, is_empty
-from .image_io import VOLUME_SUFFIXES, file_suffix, write_volume
+from .image_io import file_suffix, write_volume
 from .results import MaskPatch
 from .volume import Volume
 
@@ -35,6 +35,7 @@ COLORS = (
 """Colors of segments that have none: the first of Slicer's generic anatomy colors."""
 
 STATUS_TAG = "Segmentation.Status"
+_SUFFIXES = (".seg.nrrd", ".nrrd", ".nii.gz", ".nii", ".mha", ".png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +68,10 @@ def write_segmentation(path: Path, volume: Volume, records: Sequence[SegmentReco
     Raises:
         OutputError: unknown file type, no permission, no space; nothing was written.
     """
+    check_segmentation_suffix(path)
     if file_suffix(path) == ".seg.nrrd":
         _write_seg_nrrd(path, volume, records)
         return []
-    if file_suffix(path) not in (*VOLUME_SUFFIXES, ".png"):
-        raise OutputError(f"Cannot write {path.name}: use .seg.nrrd, .nrrd, .nii.gz, .nii, .mha or .png.")
     labels, overlapping = label_map(volume.shape, records)
     write_volume(volume.like(labels), path)
     if overlapping:
@@ -80,6 +80,16 @@ def write_segmentation(path: Path, volume: Volume, records: Sequence[SegmentReco
             "all."
         ]
     return []
+
+
+def check_segmentation_suffix(path: Path) -> None:
+    """Refuse file types that :func:`write_segmentation` does not know.
+
+    Raises:
+        OutputError: see above.
+    """
+    if file_suffix(path) not in _SUFFIXES:
+        raise OutputError(f"Cannot write {path.name}: use .seg.nrrd, .nrrd, .nii.gz, .nii, .mha or .png.")
 
 
 def label_map(shape: tuple[int, int, int], records: Sequence[SegmentRecord]) -> tuple[NDArray, int]:
@@ -119,7 +129,12 @@ def read_segmentation(path: Path) -> tuple[Volume, list[SegmentRecord]]:
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
     grid = Volume(np.zeros(layers.shape[:3], np.uint8), LPS_TO_RAS @ matrix, name=path.name, modality="SEG")
-    return grid, [_record(image, layers, number) for number in range(_segment_count(image))]
+    try:
+        return grid, [_record(image, layers, number) for number in range(_segment_count(image))]
+    except (ValueError, IndexError) as error:
+        raise VolumeError(
+            f"{path} describes its segments in a way that makes no sense ({error}); save it again in Slicer."
+        ) from error
 
 
 def _segment_count(image: sitk.Image) -> int:
@@ -214,12 +229,16 @@ def _metadata(volume: Volume, records: Sequence[SegmentRecord], places: Sequence
             f"Segment{number}_Extent": " ".join(str(bound) for bound in extent),
             f"Segment{number}_LabelValue": str(label),
             f"Segment{number}_Layer": str(layer),
-            f"Segment{number}_Tags": "".join(f"{_text(key)}:{_text(value)}|" for key, value in tags.items()),
+            f"Segment{number}_Tags": "".join(f"{_tag_text(key)}:{_tag_text(value)}|" for key, value in tags.items()),
         }
-    return [f"{key}:={_text(value, tag=False)}" for key, value in lines.items()]
+    return [f"{key}:={_one_line(value)}" for key, value in lines.items()]
 
 
-def _text(value: str, tag: bool = True) -> str:
-    """A text that cannot break the file: one line, and in tags no separator."""
-    value = value.replace("\r", " ").replace("\n", " ")
-    return value.replace("|", "/") if tag else value
+def _tag_text(value: str) -> str:
+    """A text that cannot be taken for the end of its tag."""
+    return value.replace("|", "/")
+
+
+def _one_line(value: str) -> str:
+    """A value that cannot break the header; readers of NRRD undo the doubled backslashes."""
+    return value.replace("\r", " ").replace("\n", " ").replace("\\", "\\\\")

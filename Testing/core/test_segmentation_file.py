@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MoESegLib.core.errors import OutputError
+from MoESegLib.core.errors import OutputError, VolumeError
 from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.segmentation_file import SegmentRecord, read_segmentation, write_segmentation
 from MoESegLib.core.volume import Volume
@@ -111,6 +111,37 @@ def test_slicer_reads_every_voxel_where_it_is_and_we_read_what_slicer_writes(
 def _sorted(points) -> np.ndarray:
     array = np.round(np.reshape(points, (-1, 3)), 4)
     return array[np.lexsort(array.T)]
+
+
+def test_names_and_tags_survive_whatever_they_hold(tmp_path: Path) -> None:
+    volume = Volume(np.zeros((6, 7, 8), np.int16), np.eye(4))
+    tag = json.dumps([{"kind": "text", "text": 'left "lobe": a\\nb ü'}])
+    names = ["back\\slash", "not\\na line", "Nierenstück 肝", '"quoted" {x}:= y']
+    patch = records(False)[0].patch
+    path, again = tmp_path / "ours.seg.nrrd", tmp_path / "slicers.seg.nrrd"
+    write_segmentation(
+        path, volume, [SegmentRecord(f"{name}/1", name, patch, tags={"MoESeg.Expert": tag}) for name in names]
+    )
+    found = in_slicer(path, again)["segments"]
+    assert [segment["name"] for segment in found] == names
+    assert [segment["id"] for segment in found] == [f"{name}/1" for name in names]
+    assert {segment["expert"] for segment in found} == {tag}
+    for file in (path, again):
+        assert [(record.name, record.tags["MoESeg.Expert"]) for record in read_segmentation(file)[1]] == [
+            (name, tag) for name in names
+        ]
+
+
+@pytest.mark.parametrize(
+    "damage", [(b"Segment0_Layer:=0", b"Segment0_Layer:=7"), (b"LabelValue:=1", b"LabelValue:=x"), (b"NRRD", b"NRRX")]
+)
+def test_a_damaged_segmentation_is_refused(damage: tuple[bytes, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "a.seg.nrrd"
+    write_segmentation(path, Volume(np.zeros((6, 7, 8), np.int16), np.eye(4)), records(True))
+    assert damage[0] in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(*damage))
+    with pytest.raises(VolumeError, match="a.seg.nrrd"):
+        read_segmentation(path)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
