@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_prompt_options, prompts_from
 from .output import Progress
+from .prompt_log import log_of
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -42,34 +45,37 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment and write."""
+    from ..core.files import atomic_path
     from ..core.volume import Volume
     from ..engines import load_engine
     from ..session import Session
 
     started = time.perf_counter()
     prompts = prompts_from(args.prompts, args.plane)
-    for path in (args.output, *([args.log] if args.log else [])):
-        check_output(path, args.overwrite)
+    window = parse_window(args.window)
+    check_output(args.output, args.overwrite, [args.image, *args.prompt_files])
+    if args.log is not None:
+        check_log(args.log, args.overwrite, [args.output, args.image, *args.prompt_files])
     volume = Volume.read(args.image, frame=args.frame, series=args.series)
-    engine = load_engine(args.model, runtime=args.runtime, window=parse_window(args.window))
+    engine = load_engine(args.model, runtime=args.runtime, window=window)
     with Progress("segmenting", args.json) as progress:
         session = Session(volume, engine, args.extent, prefetch=False, cache=disk_cache(), on_progress=progress)
         with session:
             for prompt in prompts:
                 session.add(prompt)
             session.wait()
-    finish(session, args, started)
+    if args.log is None:
+        finish(session, args, started)
+    else:
+        with atomic_path(args.log) as temporary:  # neither file appears unless both could be written
+            temporary.write_text(json.dumps(log_of(session, engine, args)), encoding="utf-8")
+            finish(session, args, started)
     return 0
 
 
 def finish(session: Session, args: argparse.Namespace, started: float) -> None:
-    """Write the answers (and the log) and report."""
-    from ..core.files import atomic_path
-
+    """Write the answers and report."""
     session.write(args.output)
-    if getattr(args, "log", None) is not None:
-        with atomic_path(args.log) as temporary:
-            temporary.write_text(json.dumps({**session.log(), "path": str(args.image)}), encoding="utf-8")
     data = describe(session, time.perf_counter() - started, args.output)
     print(json.dumps(data) if args.json else as_text(data))
 
@@ -129,19 +135,43 @@ def as_text(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Refuse early what could not be written at the end.
+def check_output(path: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
+    """Refuse early a segmentation file that could not or should not be written at the end.
+
+    Args:
+        inputs: files that it must not replace, whatever ``overwrite`` says.
 
     Raises:
-        OutputError: the file exists, its folder does not or cannot be written, or its type is not known.
+        OutputError: its type is not known, it exists, it is an input, or its folder cannot be written.
     """
+    from ..core.segmentation_file import check_segmentation_suffix
+
+    check_segmentation_suffix(path)
+    _check_file(path, overwrite, inputs)
+
+
+def check_log(path: Path, overwrite: bool, taken: Sequence[Path]) -> None:
+    """As :func:`check_output`, for the prompt log."""
+    from ..core.errors import OutputError
+
+    if path.suffix.lower() != ".json":
+        raise OutputError(f"A prompt log is a .json file; got {path.name}.")
+    _check_file(path, overwrite, taken)
+
+
+def _check_file(path: Path, overwrite: bool, taken: Sequence[Path]) -> None:
     from ..core.errors import OutputError
     from ..core.files import check_writable
 
+    for other in taken:
+        if path.resolve() == other.resolve() or path.resolve().parent == other.resolve():
+            raise OutputError(
+                f"{path} would replace or mix with {other}, which this command uses. Choose another name."
+            )
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Give the name of a file.")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already. Choose another name, or add --overwrite to replace it.")
-    if path.suffix.lower() not in (".nrrd", ".gz", ".nii", ".mha", ".png", ".json"):
-        raise OutputError(f"Cannot write {path.name}: use .seg.nrrd, .nrrd, .nii.gz, .nii, .mha or .png.")
     check_writable(path)
 
 
@@ -162,7 +192,26 @@ def parse_window(text: str | None) -> tuple[float, float] | None:
         level, width = (float(part) for part in text.split(","))
     except ValueError as error:
         raise PromptError(f"--window takes LEVEL,WIDTH or one of {', '.join(CT_WINDOWS)}; got {text!r}.") from error
-    return level_width(level, width)
+    return checked_window(level_width(level, width))
+
+
+def checked_window(window: Any) -> tuple[float, float] | None:
+    """A window of (lowest, highest) intensity that shows something, or None.
+
+    Raises:
+        PromptError: not two finite numbers, the lower one first.
+    """
+    from ..core.errors import PromptError
+
+    if window is None:
+        return None
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"An intensity window is two numbers, lowest and highest; got {window!r}.") from error
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise PromptError(f"The intensity window from {low:g} to {high:g} shows nothing; its width must be above 0.")
+    return low, high
 
 
 def disk_cache() -> Any:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..models.segmote.released import SegMoTEReleased
     from .encoders import SliceEncoder
 
+TOKENIZER_FILES = ("vocab.json", "merges.txt")
+
 
 class SegMoTEModel:
     """Points, boxes, masks and text on IMIS-Net with released SegMoTE experts.
@@ -108,12 +110,15 @@ class SegMoTEModel:
 
 
 def _load_tokenizer(folder: Path) -> Any:
+    missing = [name for name in TOKENIZER_FILES if not (folder / name).exists()]
     try:
+        if missing:
+            raise FileNotFoundError(", ".join(missing))
         from transformers import CLIPTokenizer
 
-        return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    except (ImportError, OSError, TypeError, ValueError) as error:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (ImportError, OSError, ValueError) as error:
         raise PromptError(
-            "Text prompts of SegMoTE need the CLIP tokenizer: install transformers and put vocab.json and merges.txt "
-            f"of openai/clip-vit-base-patch32 into {folder} ({type(error).__name__}). Points and boxes work without."
+            "Text prompts of SegMoTE need the CLIP tokenizer: install transformers and put "
+            f"{' and '.join(TOKENIZER_FILES)} of openai/clip-vit-base-patch32 into {folder} ({error}). Points and boxes work without."
         ) from error

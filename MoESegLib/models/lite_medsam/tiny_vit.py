@@ -7,17 +7,14 @@ at a quarter; the last two stages keep the quarter resolution, so that the embed
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..sam.common import LayerNorm2d
-
-Checkpoint = Callable[[], None]
-"""Called between blocks; raises to abandon the work."""
+from ..sam.common import Checkpoint, in_windows, neck
 
 
 class ConvNorm(nn.Sequential):
@@ -118,20 +115,13 @@ class TinyViTBlock(nn.Module):
         self.local_conv = ConvNorm(width, width, kernel=3, groups=width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attend(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x + in_windows(x.permute(0, 2, 3, 1), self.window, self.attend).permute(0, 3, 1, 2)
         x = self.local_conv(x)
         return x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def attend(self, x: Tensor) -> Tensor:
-        """Attention of ``[B, H, W, C]`` inside windows; the padding takes part, as in the published model."""
-        batch, height, width, channels = x.shape
-        side = self.window
-        padded = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
-        rows, columns = padded.shape[1] // side, padded.shape[2] // side
-        windows = padded.view(batch, rows, side, columns, side, channels).transpose(2, 3)
-        attended = self.attn(windows.reshape(-1, side * side, channels))
-        merged = attended.view(batch, rows, columns, side, side, channels).transpose(2, 3)
-        return merged.reshape(batch, rows * side, columns * side, channels)[:, :height, :width]
+    def attend(self, windows: Tensor) -> Tensor:
+        """Attention of windows ``[N, side, side, C]``."""
+        return self.attn(windows.flatten(1, 2)).view_as(windows)
 
 
 class Stage(nn.Module):
@@ -175,12 +165,7 @@ class TinyViT(nn.Module):
             # Only the first two steps halve the resolution; the third keeps it for a sharper embedding.
             merge = None if is_last else PatchMerging(width, widths[stage + 1], stride=2 if stage < 2 else 1)
             self.layers.append(Stage(blocks, merge))
-        self.neck = nn.Sequential(
-            nn.Conv2d(widths[-1], out_width, 1, bias=False),
-            LayerNorm2d(out_width),
-            nn.Conv2d(out_width, out_width, 3, padding=1, bias=False),
-            LayerNorm2d(out_width),
-        )
+        self.neck = neck(widths[-1], out_width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[B, 3, S, S]`` to embeddings ``[B, 256, S/4, S/4]``."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+Checkpoint = Callable[[], None]
+"""Called between the blocks of an encoder; raises to abandon the work."""
 
 
 class LayerNorm2d(nn.Module):
@@ -52,3 +58,40 @@ class MLP(nn.Module):
             if index < len(self.layers) - 1:
                 x = torch.relu(x)
         return x
+
+
+def neck(width: int, out_width: int) -> nn.Sequential:
+    """The last layers of an image encoder: ``[B, width, G, G]`` to ``[B, out_width, G, G]``."""
+    return nn.Sequential(
+        nn.Conv2d(width, out_width, 1, bias=False),
+        LayerNorm2d(out_width),
+        nn.Conv2d(out_width, out_width, 3, padding=1, bias=False),
+        LayerNorm2d(out_width),
+    )
+
+
+def upscaling_branch(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two transposed convolutions with normalization between: ``[B, inputs, G, G]`` to ``[B, outputs, 4G, 4G]``."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, hidden, kernel_size=2, stride=2),
+        LayerNorm2d(hidden),
+        nn.GELU(),
+        nn.ConvTranspose2d(hidden, outputs, kernel_size=2, stride=2),
+    )
+
+
+def in_windows(x: Tensor, side: int, attend: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply attention inside square windows of ``[B, H, W, C]``.
+
+    The zero padding at the right and bottom takes part in the softmax, as in the published models.
+
+    Args:
+        attend: maps windows ``[N, side, side, C]`` to the same shape.
+    """
+    batch, height, width, channels = x.shape
+    padded = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
+    rows, columns = padded.shape[1] // side, padded.shape[2] // side
+    windows = padded.view(batch, rows, side, columns, side, channels).transpose(2, 3)
+    attended = attend(windows.reshape(-1, side, side, channels))
+    merged = attended.view(batch, rows, columns, side, side, channels).transpose(2, 3)
+    return merged.reshape(batch, rows * side, columns * side, channels)[:, :height, :width]

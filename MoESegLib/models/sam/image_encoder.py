@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .common import LayerNorm2d, MLPBlock
-
-Checkpoint = Callable[[], None]
-"""Called between blocks; raises to abandon the work."""
+from .common import Checkpoint, MLPBlock, in_windows, neck
 
 
 class PatchEmbed(nn.Module):
@@ -83,20 +80,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         attended = self.norm1(x)
-        attended = self.attn(attended) if self.window_size == 0 else self.in_windows(attended)
+        attended = self.attn(attended) if self.window_size == 0 else in_windows(attended, self.window_size, self.attn)
         x = x + attended
         return x + self.mlp(self.norm2(x))
-
-    def in_windows(self, x: Tensor) -> Tensor:
-        """Attention inside windows; zero padding takes part, as in the published model."""
-        batch, height, width, channels = x.shape
-        side = self.window_size
-        padded = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
-        rows, columns = padded.shape[1] // side, padded.shape[2] // side
-        windows = padded.view(batch, rows, side, columns, side, channels).transpose(2, 3)
-        attended = self.attn(windows.reshape(-1, side, side, channels))
-        merged = attended.view(batch, rows, columns, side, side, channels).transpose(2, 3)
-        return merged.reshape(batch, rows * side, columns * side, channels)[:, :height, :width]
 
 
 class ImageEncoderViT(nn.Module):
@@ -126,12 +112,7 @@ class ImageEncoderViT(nn.Module):
             Block(width, heads, 0 if index in global_blocks else window_size, grid) for index in range(depth)
         )
         self.early_block = min(global_blocks)
-        self.neck = nn.Sequential(
-            nn.Conv2d(width, out_width, 1, bias=False),
-            LayerNorm2d(out_width),
-            nn.Conv2d(out_width, out_width, 3, padding=1, bias=False),
-            LayerNorm2d(out_width),
-        )
+        self.neck = neck(width, out_width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[B, 3, S, S]`` to embeddings ``[B, 256, S/16, S/16]``."""

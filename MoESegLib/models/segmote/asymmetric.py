@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..sam.build import Sam
-from ..sam.common import LayerNorm2d
+from ..sam.common import LayerNorm2d, upscaling_branch
 from ..sam.mask_decoder import MaskDecoder
 from ..sam.transformer import TwoWayAttentionBlock
 from .mote import GateKind, Routing, TokenMixture
@@ -122,8 +122,8 @@ class ExpertPack(nn.Module):
         self.expert_output_mlps = nn.ModuleList(
             copy.deepcopy(decoder.output_hypernetworks_mlps[0]) for _ in range(num_experts)
         )
-        self.compress_vit_feat = _upscaling(early_channels, width, eighth)
-        self.expert_embedding_encoder = _upscaling(width, quarter, eighth)
+        self.compress_vit_feat = upscaling_branch(early_channels, width, eighth)
+        self.expert_embedding_encoder = upscaling_branch(width, quarter, eighth)
         self.expert_feature_fusion = nn.Sequential(
             nn.Conv2d(eighth, quarter, 3, padding=1),
             LayerNorm2d(quarter),
@@ -197,16 +197,6 @@ def _read_tokens(
     attended = others @ rest + own_share * own_v
     update = attention.out_proj(attended.transpose(1, 2).flatten(2))
     return block.norm1(update if first else x + update)
-
-
-def _upscaling(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two transposed convolutions: G x G to 4G x 4G."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, hidden, 2, 2),
-        LayerNorm2d(hidden),
-        nn.GELU(),
-        nn.ConvTranspose2d(hidden, outputs, 2, 2),
-    )
 
 
 @dataclass(frozen=True, eq=False)

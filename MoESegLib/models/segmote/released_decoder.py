@@ -10,23 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..sam.common import MLP, LayerNorm2d
+from ..sam.common import MLP, LayerNorm2d, upscaling_branch
 from ..sam.mask_decoder import MaskDecoder
 from .mote import Routing
 from .prompt_pool import PromptPool
 from .released_transformer import MoTETransformer, answering_token
 
 SEMANTIC_WIDTH = 512
-
-
-def upscaling_branch(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """``[B, inputs, G, G]`` to ``[B, outputs, 4G, 4G]``."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(inputs, hidden, 2, 2),
-        LayerNorm2d(hidden),
-        nn.GELU(),
-        nn.ConvTranspose2d(hidden, outputs, 2, 2),
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..sam.build import VIT_SIZES
-from ..sam.common import LayerNorm2d
-from ..sam.image_encoder import Block, Checkpoint, PatchEmbed
+from ..sam.common import Checkpoint, neck
+from ..sam.image_encoder import Block, PatchEmbed
 
 WIDTH, FULL_DEPTH, HEADS, GLOBAL_BLOCKS = VIT_SIZES["sam_vit_b"]
 PATCH = 16
@@ -34,16 +34,6 @@ class TimmBlock(Block):
     def __init__(self, width: int, heads: int, window_size: int, grid: int) -> None:
         super().__init__(width, heads, window_size, grid)
         self.mlp = TimmMLP(width, 4 * width)
-
-
-def neck(inputs: int, outputs: int) -> nn.Sequential:
-    """``[B, inputs, G, G]`` to ``[B, outputs, G, G]``."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 1, bias=False),
-        LayerNorm2d(outputs),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        LayerNorm2d(outputs),
-    )
 
 
 class SamEncoder(nn.Module):
