@@ -120,5 +120,6 @@ def _load_tokenizer(folder: Path) -> Any:
     except (ImportError, OSError, ValueError) as error:
         raise PromptError(
             "Text prompts of SegMoTE need the CLIP tokenizer: install transformers and put "
-            f"{' and '.join(TOKENIZER_FILES)} of openai/clip-vit-base-patch32 into {folder} ({error}). Points and boxes work without."
+            f"{' and '.join(TOKENIZER_FILES)} of openai/clip-vit-base-patch32 into {folder} ({error}). Points and "
+            "boxes work without."
         ) from error
