@@ -62,14 +62,25 @@ def prompts_from(given: Sequence[tuple[str, str]], plane: Any) -> list[Prompt]:
         PromptError: nothing was given, or a value cannot be understood.
     """
     segment, prompts = DEFAULT_SEGMENT, []
-    for kind, value in given:
-        if kind == "segment":
-            segment = value
-        else:
+    for number, (kind, value) in enumerate(given):
+        if kind != "segment":
             prompts.append(_MAKERS[kind](value, segment=segment, plane=plane))
+            continue
+        segment = value
+        if number + 1 == len(given) or given[number + 1][0] == "segment":
+            raise PromptError(f"No prompt follows --segment {value}. Name the segment first, then give its prompts.")
     if not prompts:
         raise PromptError("Give at least one prompt: --box R,A,S,R,A,S or --point R,A,S (see moeseg segment --help).")
     return prompts
+
+
+def files_of(given: Sequence[tuple[str, str]]) -> list[Path]:
+    """The files that prompts are read from."""
+    return [
+        Path(_split_sign(value)[0] if kind == "scribble" else value)
+        for kind, value in given
+        if kind in ("scribble", "polygon", "mask")
+    ]
 
 
 def _point(value: str, **common: Any) -> Prompt:
@@ -84,9 +95,8 @@ def _box(value: str, **common: Any) -> Prompt:
 
 
 def _scribble(value: str, **common: Any) -> Prompt:
-    name, _, word = value.rpartition(",")
-    positive = word.strip().lower() not in NEGATIVE_WORDS
-    return ScribblePrompt(read_points(Path(name if name and not positive else value)), positive, **common)
+    name, positive = _split_sign(value)
+    return ScribblePrompt(read_points(Path(name)), positive, **common)
 
 
 def _polygon(value: str, **common: Any) -> Prompt:
@@ -105,6 +115,15 @@ def _text(value: str, **common: Any) -> Prompt:
 
 
 _MAKERS = {"point": _point, "box": _box, "scribble": _scribble, "polygon": _polygon, "mask": _mask, "text": _text}
+
+
+def _split_sign(value: str) -> tuple[str, bool]:
+    """A file name and whether it is positive; the name itself may hold commas."""
+    name, _, word = value.rpartition(",")
+    word = word.strip().lower()
+    if name and word in (*NEGATIVE_WORDS, *POSITIVE_WORDS):
+        return name, word in POSITIVE_WORDS
+    return value, True
 
 
 def _sign(words: list[str], count: int, value: str) -> tuple[list[str], bool]:
@@ -139,7 +158,9 @@ def read_points(path: Path) -> tuple[Any, ...]:
     try:
         if path.suffix.lower() == ".json":
             return _json_points(json.loads(content))
-        lines = [line.replace(",", " ").split() for line in content.splitlines() if line.strip() and line[0] != "#"]
+        lines = [
+            line.replace(",", " ").split() for line in content.splitlines() if line.strip() and line.strip()[0] != "#"
+        ]
         return tuple(tuple(float(word) for word in line) for line in lines)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise PromptError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ COMMANDS = (
     bench_command,
     cache_command,
 )
+_NEGATIVE = re.compile(r"-\.?\d")
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -50,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"moeseg: {error}", file=sys.stderr)
         return USER_ERROR
+    except MemoryError:
+        if args.debug:
+            raise
+        print("moeseg: Out of memory; nothing was written. Close other programs, or crop the image.", file=sys.stderr)
+        return USER_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(subparsers)
+    for subparser in subparsers.choices.values():  # --debug is understood before and after the name of the command
+        subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 
@@ -70,7 +79,7 @@ def _protect_negative_numbers(argv: Sequence[str]) -> list[str]:
     """Join ``--point -12,3,4`` to ``--point=-12,3,4``, since argparse takes what starts with a dash for an option."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and word[:1] == "-" and word[1:2].isdigit():
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and _NEGATIVE.match(word):
             joined[-1] = f"{joined[-1]}={word}"
         else:
             joined.append(word)

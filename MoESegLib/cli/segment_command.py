@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_prompt_options, prompts_from
+from .arguments import add_prompt_options, files_of, prompts_from
 from .output import Progress
 from .prompt_log import log_of
 
@@ -53,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     prompts = prompts_from(args.prompts, args.plane)
     window = parse_window(args.window)
-    check_output(args.output, args.overwrite, [args.image, *args.prompt_files])
+    used = [args.image, *files_of(args.prompts)]
+    check_output(args.output, args.overwrite, used)
     if args.log is not None:
-        check_log(args.log, args.overwrite, [args.output, args.image, *args.prompt_files])
+        check_log(args.log, args.overwrite, [args.output, *used])
     volume = Volume.read(args.image, frame=args.frame, series=args.series)
     engine = load_engine(args.model, runtime=args.runtime, window=window)
     with Progress("segmenting", args.json) as progress:
@@ -164,10 +165,8 @@ def _check_file(path: Path, overwrite: bool, taken: Sequence[Path]) -> None:
     from ..core.files import check_writable
 
     for other in taken:
-        if path.resolve() == other.resolve() or path.resolve().parent == other.resolve():
-            raise OutputError(
-                f"{path} would replace or mix with {other}, which this command uses. Choose another name."
-            )
+        if path.resolve() == other.resolve():
+            raise OutputError(f"{path} would replace a file that this command uses itself. Choose another name.")
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file.")
     if path.exists() and not overwrite:
