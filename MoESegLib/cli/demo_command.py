@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .output import Progress
 
 if TYPE_CHECKING:
+    from ..core.prompts import Prompt
     from ..session import Session
 
 
@@ -42,18 +43,12 @@ class _Clock:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo."""
-    from ..core.errors import OutputError
     from ..core.volume import Volume
     from ..engines import load_engine
     from ..resources import resource_path
     from ..session import Session
 
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {args.out} cannot be made ({error.strerror}). Choose another with --out."
-        ) from error
+    _check_folder(args.out)
     case, clock = json.loads(resource_path("Demo", "demo.json").read_text(encoding="utf-8")), _Clock()
     with clock("get weights"):
         _get_weights(args.model, args.json)
@@ -64,11 +59,24 @@ def run(args: argparse.Namespace) -> int:
     with Session(volume, engine, extent="slice", prefetch=False) as session:
         scores = _segment(case, session, clock)
         with clock("write"):
+            args.out.mkdir(parents=True, exist_ok=True)
             session.write(args.out / "demo.seg.nrrd")
         with clock("draw"):
             _draw(session, scores, args.out / "demo.png")
         _report(session, scores, clock, args)
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Find out before the work whether the results could be written; makes nothing.
+
+    Raises:
+        OutputError: the folder, or the nearest one above it that exists, is none or cannot be written.
+    """
+    from ..core.files import check_writable
+
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    check_writable(existing / "demo.seg.nrrd")
 
 
 def _get_weights(name: str, quiet: bool) -> None:
@@ -89,12 +97,8 @@ def _get_weights(name: str, quiet: bool) -> None:
 
 
 def _segment(case: dict, session: Session, clock: _Clock) -> dict[str, float]:
-    """Give the prompts one after the other, and score each answer on the slices it covers."""
+    """Give the prompts one after the other, and score each answer."""
     from ..core.prompts import prompt_from_dict
-    from ..core.resample import resample_nearest
-    from ..core.volume import Volume
-    from ..evaluation.metrics import dice
-    from ..resources import resource_path
 
     prompts = [prompt_from_dict(data) for entry in case["segments"] for data in entry["prompts"]]
     first = prompts[0]
@@ -106,14 +110,27 @@ def _segment(case: dict, session: Session, clock: _Clock) -> dict[str, float]:
         with clock(f"{prompt.kind} on {prompt.segment}"):
             session.add(prompt)
             session.wait()
+    return {entry["segment"]: _score(case, entry, session) for entry in case["segments"]}
+
+
+def _score(case: dict, entry: dict, session: Session) -> float:
+    """Dice on the slices that were prompted, also where the answer is empty."""
+    from ..core.resample import resample_nearest
+    from ..core.volume import Volume
+    from ..evaluation.metrics import dice
+    from ..resources import resource_path
+
     reference = Volume.read(resource_path("Demo", case["labels"]))
     labels = resample_nearest(reference.array, reference.ijk_to_ras, session.volume)
-    scores = {}
-    for entry in case["segments"]:
-        mask = session.mask(entry["segment"])
-        used = mask.any(axis=(1, 2))
-        scores[entry["segment"]] = dice(mask[used], labels[used] == entry["label"])
-    return scores
+    indices = sorted({_slice_of(session, prompt) for prompt in session.prompts(entry["segment"])})
+    array_axis = 2 - session.volume.axis_of("axial")
+    mask = session.mask(entry["segment"]).take(indices, array_axis)
+    return dice(mask, labels.take(indices, array_axis) == entry["label"])
+
+
+def _slice_of(session: Session, prompt: Prompt) -> int:
+    axis = session.volume.axis_of("axial")
+    return round(float(session.volume.ras_to_ijk(prompt.ras_points[0])[axis]))
 
 
 def _draw(session: Session, scores: dict[str, float], path: Path) -> None:
@@ -127,9 +144,7 @@ def _draw(session: Session, scores: dict[str, float], path: Path) -> None:
         if result.confidence is not None:
             lines[1] += f", expected IoU {result.confidence:.2f}"
         layers.append(Layer(segment, session.mask(segment), COLORS[number], lines))
-    axis = session.volume.axis_of("axial")
-    first = session.prompts()[0].ras_points[0]
-    index = round(float(session.volume.ras_to_ijk(first)[axis]))
+    axis, index = session.volume.axis_of("axial"), _slice_of(session, session.prompts()[0])
     title = f"MoESeg demo, {session.engine.name}\none box, two clicks"
     render_slice(session.volume, axis, index, layers, session.prompts(), path, title=title)
 

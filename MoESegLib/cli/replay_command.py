@@ -26,13 +26,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay and write; frame, series, window and runtime are those of the log unless given."""
+    from ..core.errors import PromptError
     from ..core.volume import Volume
     from ..engines import load_engine
     from ..session import replay
 
     started = time.perf_counter()
     log = read_log(args.log_file)
-    image = args.image or Path(log.get("path", ""))
+    if args.image is None and not log.get("path"):
+        raise PromptError(f"{args.log_file} does not say where its image is. Give it with --image.")
+    image = args.image or Path(log["path"])
     check_output(args.output, args.overwrite, [image, args.log_file])
     frame, series = args.frame if args.frame is not None else log.get("frame"), args.series or log.get("series")
     volume = Volume.read(image, frame=frame, series=series)

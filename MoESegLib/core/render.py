@@ -18,6 +18,7 @@ from .prompts import BoxPrompt, PointPrompt, PolygonPrompt, Prompt, ScribbleProm
 from .volume import Volume
 
 Color = tuple[int, int, int]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 _OPACITY = 0.35
 _FONT_SIZE = 15
@@ -54,11 +55,15 @@ def render_slice(
     window: Window | None = None,
     title: str = "",
     height: int = 640,
+    width: int = 960,
 ) -> Path:
     """Draw slice ``index`` along IJK ``axis`` in radiological display, in its physical proportions.
 
     Masks are half transparent with an outline. Prompts differ by shape, not only by color: a plus or a minus in a
     circle, a dashed box, a line.
+
+    Args:
+        height, width: pixels that the slice fills at most; the legend comes in addition.
 
     Raises:
         OutputError: the picture cannot be written.
@@ -67,9 +72,10 @@ def render_slice(
     window = window if window is not None else default_window(volume)
     gray = to_uint8(view.extract(volume.array, index), None if volume.color else window)
     rows, columns = view.shape
-    scale_y = height / rows
-    scale_x = scale_y * volume.spacing[view.column_axis] / volume.spacing[view.row_axis]
-    size = (max(1, round(columns * scale_x)), height)
+    row_mm, column_mm = volume.spacing[view.row_axis], volume.spacing[view.column_axis]
+    per_mm = min(height / (rows * row_mm), width / (columns * column_mm))
+    size = (max(1, round(columns * column_mm * per_mm)), max(1, round(rows * row_mm * per_mm)))
+    scale_x, scale_y = size[0] / columns, size[1] / rows
     picture = Image.fromarray(np.ascontiguousarray(gray)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
     for layer in layers:
         picture = _blend(picture, view.extract(layer.mask, index), _rgb(layer.color))
@@ -78,7 +84,8 @@ def render_slice(
         if _on_slice(volume, view, prompt, index):
             _draw_prompt(draw, volume, view, prompt, (scale_x, scale_y))
     _draw_orientation(draw, volume, view, size)
-    _draw_scale_bar(draw, size, volume.spacing[view.column_axis] / scale_x)
+    _draw_scale_bar(draw, size, 1 / per_mm)
+    _draw_position(draw, view, index, None if volume.color else window)
     with atomic_path(path, ".png") as temporary:
         _with_legend(picture, layers, title).save(temporary, format="PNG", optimize=True)
     return path
@@ -179,27 +186,47 @@ def _draw_scale_bar(draw: ImageDraw.ImageDraw, size: tuple[int, int], mm_per_pix
     )  # fmt: skip
 
 
+def _draw_position(draw: ImageDraw.ImageDraw, view: SliceView, index: int, window: Window | None) -> None:
+    """Where the slice lies and how its gray values were windowed, as viewers write them into a corner."""
+    text = f"slice {index + 1} of {view.count}"
+    if window is not None:
+        text += f", W {window[1] - window[0]:.0f} L {(window[0] + window[1]) / 2:.0f}"
+    draw.text((8, 6), text, fill=(255, 255, 255), font=_font(12), anchor="la", stroke_width=2, stroke_fill=(0, 0, 0))
+
+
 def _with_legend(picture: Image.Image, layers: Sequence[Layer], title: str) -> Image.Image:
-    """The picture with a dark column on its right that names segments, experts and scores."""
+    """The picture with a dark column on its right that names segments, experts and scores; as high as both need."""
     font, bold = _font(), _font(_FONT_SIZE + 2)
-    canvas = Image.new("RGB", (picture.width + _LEGEND_WIDTH, picture.height), (24, 26, 30))
+    needed = 16 + (_LINE + 2) * len(title.splitlines()) + 8 + 40
+    needed += sum(_LINE + (_LINE - 3) * len(layer.lines) + 10 for layer in layers)
+    height = max(picture.height, needed)
+    canvas = Image.new("RGB", (picture.width + _LEGEND_WIDTH, height), (24, 26, 30))
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
     x, y = picture.width + 16, 16
     for line in title.splitlines():
-        draw.text((x, y), line, fill=(235, 235, 235), font=bold)
+        draw.text((x, y), _shorten(line, bold, _LEGEND_WIDTH - 24), fill=(235, 235, 235), font=bold)
         y += _LINE + 2
     y += 8
     for layer in layers:
         draw.rectangle((x, y + 3, x + 14, y + 17), fill=_rgb(layer.color), outline=(255, 255, 255))
-        draw.text((x + 24, y), layer.name, fill=(255, 255, 255), font=bold)
+        draw.text((x + 24, y), _shorten(layer.name, bold, _LEGEND_WIDTH - 48), fill=(255, 255, 255), font=bold)
         y += _LINE
         for line in layer.lines:
-            draw.text((x + 24, y), line, fill=(190, 195, 200), font=font)
+            draw.text((x + 24, y), _shorten(line, font, _LEGEND_WIDTH - 48), fill=(190, 195, 200), font=font)
             y += _LINE - 3
         y += 10
-    draw.text((x, picture.height - 26), "Research software, not a medical device", fill=(140, 145, 150), font=_font(11))
+    draw.text((x, height - 26), "Research software, not a medical device", fill=(140, 145, 150), font=_font(11))
     return canvas
+
+
+def _shorten(text: str, font: Font, width: float) -> str:
+    """The text, or as much of it as fits and an ellipsis."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}..."
 
 
 def _rgb(color: tuple[float, float, float]) -> Color:
@@ -207,5 +234,5 @@ def _rgb(color: tuple[float, float, float]) -> Color:
     return red, green, blue
 
 
-def _font(size: int = _FONT_SIZE) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def _font(size: int = _FONT_SIZE) -> Font:
     return ImageFont.load_default(size)

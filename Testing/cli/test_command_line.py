@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from conftest import ThresholdModel, blob_volume
 
 from MoESegLib.cli import main
+from MoESegLib.core.errors import PromptError
 from MoESegLib.core.segmentation_file import read_segmentation
 from MoESegLib.core.volume import Volume
+from MoESegLib.engines.protocol import ExpertLogits
 from MoESegLib.engines.slice_engine import SliceEngine
 
 
@@ -32,7 +35,7 @@ def fake_model(monkeypatch: pytest.MonkeyPatch, home: Path) -> ThresholdModel:
 
     def load(name: str, **options) -> SliceEngine:
         model_card(name)
-        return SliceEngine(model)
+        return SliceEngine(model, options.get("window"))
 
     monkeypatch.setattr("MoESegLib.engines.load_engine", load)
     return model
@@ -117,6 +120,128 @@ def test_a_log_replays_to_the_same_voxels(image: Path, tmp_path: Path, fake_mode
     assert main(["replay", str(log), "--image", str(other), "-o", str(tmp_path / "c.nrrd"), "--force"]) == 0
 
 
+def replayed(log: Path, out: Path, **changes) -> int:
+    """Replay a log under the name of a model that there is."""
+    log.write_text(json.dumps({**json.loads(log.read_text()), "engine": "lite-medsam", **changes}))
+    return main(["replay", str(log), "-o", str(out)])
+
+
+def test_a_replay_uses_the_window_of_the_log_and_finds_the_image_from_anywhere(
+    image: Path, tmp_path: Path, fake_model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, log = (tmp_path / name for name in ("a.nrrd", "b.nrrd", "log.json"))
+    words = ["--box", box(Volume.read(image)), "--window", "-600,1500", "-o", str(first), "--log", str(log)]
+    monkeypatch.chdir(tmp_path)
+    assert main(["segment", image.name, *words]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert replayed(log, second) == 0
+    masks = [Volume.read(path).array for path in (first, second)]
+    assert np.array_equal(*masks)
+    assert masks[0].sum() == 31 * 31  # everything is bright in this window; without it only the ball is
+
+
+def test_a_replay_with_other_weights_says_so(image: Path, tmp_path: Path, fake_model, capsys) -> None:
+    log = tmp_path / "log.json"
+    words = ["--box", box(Volume.read(image)), "-o", str(tmp_path / "a.nrrd"), "--log", str(log)]
+    assert main(["segment", str(image), *words]) == 0
+    assert replayed(log, tmp_path / "b.nrrd") == 0
+    assert "may differ" not in capsys.readouterr().err
+    assert replayed(log, tmp_path / "c.nrrd", arithmetic=["other", "other"]) == 0
+    assert "may differ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image": [1]},
+        {"path": None},
+        {"path": ""},
+        {"extent": "universe"},
+        {"engine": 3},
+        {"prompts": None},
+        {"prompts": []},
+        {"prompts": ["box"]},
+        {"prompts": [{"kind": [1]}]},
+        {"prompts": [{"kind": "point", "ras": None}]},
+        {"experts": [1]},
+        {"locked": 5},
+        {"window": [5, 5]},
+        {"format": "other"},
+    ],
+    ids=str,
+)
+def test_a_damaged_log_is_refused(changes: dict, image: Path, tmp_path: Path, fake_model, capsys) -> None:
+    log = tmp_path / "log.json"
+    words = ["--box", box(Volume.read(image)), "-o", str(tmp_path / "a.nrrd"), "--log", str(log)]
+    assert main(["segment", str(image), *words]) == 0
+    before = listing(tmp_path)
+    log.write_text(json.dumps({**json.loads(log.read_text()), "engine": "lite-medsam", **changes}))
+    assert main(["replay", str(log), "-o", str(tmp_path / "b.nrrd")]) == 2
+    assert capsys.readouterr().err.startswith("moeseg: ")
+    assert listing(tmp_path) == before
+
+
+def test_inputs_are_never_replaced_even_with_overwrite(image: Path, tmp_path: Path, fake_model, capsys) -> None:
+    content, where = image.read_bytes(), box(Volume.read(image))
+    points = tmp_path / "stroke.json"
+    points.write_text(json.dumps([Volume.read(image).to_ras([23, 19, 4]).tolist()]))
+    for words in (
+        ["--box", where, "-o", str(image)],
+        ["--mask", str(image), "-o", str(tmp_path / "." / image.name)],
+        ["--scribble", f"{points},pos", "-o", str(tmp_path / "a.nrrd"), "--log", str(points)],
+    ):
+        assert main(["segment", str(image), *words, "--overwrite"]) == 2
+        assert "itself" in capsys.readouterr().err
+    assert image.read_bytes() == content
+    assert listing(tmp_path) == ["ball.nrrd", "stroke.json"]
+
+
+def test_neither_file_appears_when_the_segmentation_cannot_be_written(
+    image: Path, tmp_path: Path, fake_model, capsys
+) -> None:
+    words = ["--box", box(Volume.read(image)), "-o", str(tmp_path / "stack.png"), "--log", str(tmp_path / "log.json")]
+    assert main(["segment", str(image), *words]) == 2
+    assert "one slice" in capsys.readouterr().err
+    assert listing(tmp_path) == ["ball.nrrd"]
+
+
+def test_ctrl_c_ends_with_130_and_nothing_written(image: Path, tmp_path: Path, fake_model, capsys) -> None:
+    fake_model.before_decode = lambda: os.kill(os.getpid(), signal.SIGINT)
+    assert main(["segment", str(image), "--box", box(Volume.read(image)), "-o", str(tmp_path / "a.nrrd")]) == 130
+    assert "Cancelled" in capsys.readouterr().err
+    assert listing(tmp_path) == ["ball.nrrd"]
+
+
+@pytest.mark.parametrize("place", ["while reading", "while predicting"])
+def test_running_out_of_memory_is_told_without_a_traceback(
+    place: str, image: Path, tmp_path: Path, fake_model, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    where = box(Volume.read(image))
+
+    def fail(*args, **kwargs) -> None:
+        raise MemoryError
+
+    if place == "while reading":
+        monkeypatch.setattr("MoESegLib.core.image_io.read_volume", fail)
+    else:
+        fake_model.before_decode = fail
+    assert main(["segment", str(image), "--box", where, "-o", str(tmp_path / "a.nrrd")]) == 2
+    assert "memory" in capsys.readouterr().err.lower()
+    assert listing(tmp_path) == ["ball.nrrd"]
+
+
+def test_debug_shows_the_traceback_before_or_after_the_command(image: Path, tmp_path: Path, fake_model) -> None:
+    words = ["segment", str(image), "--point", "900,0,0", "-o", str(tmp_path / "a.nrrd")]
+    for command in (["--debug", *words], [*words, "--debug"]):
+        with pytest.raises(PromptError):
+            main(command)
+
+
+def test_a_number_may_begin_with_minus_and_a_point(image: Path, tmp_path: Path, fake_model) -> None:
+    assert main(["segment", str(image), "--point", "-.5,-20,8", "-o", str(tmp_path / "a.nrrd")]) == 0
+
+
 def _damage(path: Path) -> str:
     path.write_bytes(path.read_bytes()[:200])
     return str(path)
@@ -150,6 +275,9 @@ BAD = {
     "letters for numbers": (lambda f, i: [str(i), "--box", "a,b,c,d,e,f"], "not a number"),
     "unknown model": (lambda f, i: [str(i), "--point", "-20,-20,8", "--model", "unet"], "no model 'unet'"),
     "text for a model that cannot read": (lambda f, i: [str(i), "--text", "liver"], "does not understand text"),
+    "segment without a prompt": (lambda f, i: [str(i), "--point", "-20,-20,8", "--segment", "b"], "No prompt follows"),
+    "window of no width": (lambda f, i: [str(i), "--point", "-20,-20,8", "--window", "40,0"], "shows nothing"),
+    "window that is no number": (lambda f, i: [str(i), "--point", "-20,-20,8", "--window", "nan,1"], "shows nothing"),
     "missing scribble": (lambda f, i: [str(i), "--scribble", str(f / "none.json")], "cannot be read"),
 }
 
@@ -246,6 +374,24 @@ def test_the_demo_segments_a_real_ct_from_a_box_and_two_clicks(tmp_path: Path, l
     assert [record.name for record in records] == ["liver", "spleen", "aorta"]
     assert (tmp_path / "demo.png").read_bytes()[:4] == b"\x89PNG"
     assert sum(data["steps"].values()) < data["seconds"] * 1.01
+
+
+def test_an_empty_answer_scores_nothing_in_the_demo(
+    home: Path, fake_model, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("MoESegLib.cli.demo_command._get_weights", lambda name, quiet: None)
+    fake_model.decode = lambda embedding, prompt: (ExpertLogits("expert0", np.full((64, 64), -4.0, np.float32)),)
+    assert main(["demo", "--json", "--out", str(tmp_path / "out")]) == 0
+    assert [entry["dice"] for entry in json.loads(capsys.readouterr().out)["segments"]] == [0, 0, 0]
+
+
+def test_the_demo_refuses_a_place_it_cannot_write_before_the_work(
+    home: Path, fake_model, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    assert main(["demo", "--out", str(tmp_path / "file" / "out")]) == 2
+    assert "not a folder" in capsys.readouterr().err
+    assert listing(tmp_path) == ["file"]
 
 
 @pytest.mark.weights
