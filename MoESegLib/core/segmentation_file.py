@@ -7,6 +7,7 @@ layers when segments overlap, and a line of metadata for each property of each s
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,9 +67,12 @@ def write_segmentation(path: Path, volume: Volume, records: Sequence[SegmentReco
         Warnings: what the chosen format could not keep.
 
     Raises:
-        OutputError: unknown file type, no permission, no space; nothing was written.
+        OutputError: unknown file type, two segments of one ID, no permission, no space; nothing was written.
     """
     check_segmentation_suffix(path)
+    repeated = sorted(id for id, uses in Counter(record.id for record in records).items() if uses > 1)
+    if repeated:  # Slicer loads such a file, but finds only one of the segments by its ID
+        raise OutputError(f"Cannot write {path}: several segments have the ID {repeated[0]!r}. Give each its own.")
     if file_suffix(path) == ".seg.nrrd":
         _write_seg_nrrd(path, volume, records)
         return []
@@ -110,31 +114,47 @@ def read_segmentation(path: Path) -> tuple[Volume, list[SegmentRecord]]:
         The grid (a volume of zeros for ``.seg.nrrd``, the label map itself otherwise) and the segments on it.
 
     Raises:
-        VolumeError: the file is missing or damaged.
+        VolumeError: the file is missing or damaged, or is an image rather than a map of whole numbers.
     """
     if file_suffix(path) != ".seg.nrrd":
         volume = Volume.read(path)
-        numbers = [int(number) for number in np.unique(volume.array) if number != 0]
-        return volume, [
-            SegmentRecord(f"Segment_{number}", f"Segment_{number}", MaskPatch.of(volume.array == number))
-            for number in numbers
-        ]
+        return volume, _label_records(volume.array, path, volume.color)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise VolumeError(f"{path} cannot be read as a segmentation: {str(error).splitlines()[-1]}") from error
+    if image.GetDimension() != 3:
+        raise VolumeError(
+            f"{path} has {image.GetDimension()} spatial dimensions, a segmentation has 3; save it again in Slicer."
+        )
     array = sitk.GetArrayFromImage(image)
     layers = array[..., np.newaxis] if image.GetNumberOfComponentsPerPixel() == 1 else array
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
     grid = Volume(np.zeros(layers.shape[:3], np.uint8), LPS_TO_RAS @ matrix, name=path.name, modality="SEG")
+    count = _segment_count(image)
+    if count == 0:  # a label map under this name, which Slicer reads by its labels
+        return grid, _label_records(array, path, color=layers.shape[-1] > 1)
     try:
-        return grid, [_record(image, layers, number) for number in range(_segment_count(image))]
+        return grid, [_record(image, layers, number) for number in range(count)]
     except (ValueError, IndexError) as error:
         raise VolumeError(
             f"{path} describes its segments in a way that makes no sense ({error}); save it again in Slicer."
         ) from error
+
+
+def _label_records(labels: NDArray, path: Path, color: bool) -> list[SegmentRecord]:
+    """One segment for every label but 0 of a map ``[k, j, i]``."""
+    values = np.unique(labels)
+    if color or (values != np.floor(values)).any():
+        what = "several values per voxel" if color else "values that are not whole numbers"
+        raise VolumeError(f"{path} is not a label map: it has {what}. Give a map with one number per segment.")
+    return [
+        SegmentRecord(f"Segment_{value:.0f}", f"Segment_{value:.0f}", MaskPatch.of(labels == value))
+        for value in values
+        if value != 0
+    ]
 
 
 def _segment_count(image: sitk.Image) -> int:
@@ -149,7 +169,10 @@ def _record(image: sitk.Image, layers: NDArray, number: int) -> SegmentRecord:
         name = f"Segment{number}_{key}"
         return image.GetMetaData(name) if image.HasMetaDataKey(name) else default
 
-    mask = layers[..., int(value("Layer", "0"))] == int(value("LabelValue", "1"))
+    layer = int(value("Layer", "0"))
+    if layer < 0:
+        raise ValueError(f"layer {layer} of segment {number}")
+    mask = layers[..., layer] == int(value("LabelValue", "1"))
     red, green, blue = (float(part) for part in value("Color", "0.5 0.5 0.5").split())
     tags = dict(item.split(":", 1) for item in value("Tags").split("|") if ":" in item)
     return SegmentRecord(value("ID"), value("Name"), MaskPatch.of(mask), (red, green, blue), tags)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from MoESegLib.core.errors import OutputError, VolumeError
 from MoESegLib.core.results import MaskPatch
-from MoESegLib.core.segmentation_file import SegmentRecord, read_segmentation, write_segmentation
+from MoESegLib.core.segmentation_file import COLORS, SegmentRecord, read_segmentation, write_segmentation
 from MoESegLib.core.volume import Volume
 
 MATRICES = {
@@ -25,47 +26,51 @@ MATRICES = {
 READ_IN_SLICER = """
 import json, sys
 import numpy as np, vtk, slicer
-from slicer.util import arrayFromSegmentBinaryLabelmap  # noqa: F401 - proves that it is there
+from vtk.util.numpy_support import vtk_to_numpy
+
 scene = slicer.vtkMRMLScene()
 logic = slicer.vtkSlicerSegmentationsModuleLogic()
 logic.SetMRMLScene(scene)
-node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-node.AddDefaultStorageNode()
-storage = node.GetStorageNode()
-storage.SetFileName(sys.argv[1])
-assert storage.ReadData(node) == 1
-segmentation = node.GetSegmentation()
-result = {"layers": segmentation.GetNumberOfLayers(), "segments": []}
-from vtk.util.numpy_support import vtk_to_numpy
-for n in range(segmentation.GetNumberOfSegments()):
-    segment = segmentation.GetNthSegment(n)
+
+
+def described(node, number):
+    segmentation = node.GetSegmentation()
+    segment, identity = segmentation.GetNthSegment(number), segmentation.GetNthSegmentID(number)
     image = slicer.vtkOrientedImageData()
-    node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(n), image)
+    node.GetBinaryLabelmapRepresentation(identity, image)
     i, j, k = image.GetDimensions()
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i) if i * j * k else np.zeros((0, 0, 0))
-    matrix = vtk.vtkMatrix4x4()
+    matrix, extent, tag = vtk.vtkMatrix4x4(), image.GetExtent(), vtk.reference("")
     image.GetImageToWorldMatrix(matrix)
     to_world = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
-    extent = image.GetExtent()
     points = np.argwhere(voxels)[:, ::-1] + [extent[0], extent[2], extent[4]]
-    world = points @ to_world[:3, :3].T + to_world[:3, 3]
-    tag = vtk.reference("")
     segment.GetTag("MoESeg.Expert", tag)
-    result["segments"].append({
-        "id": segmentation.GetNthSegmentID(n), "name": segment.GetName(), "color": segment.GetColor(),
-        "expert": str(tag), "world": world.tolist(),
-    })
-if len(sys.argv) > 2:
-    storage.SetFileName(sys.argv[2])
-    assert storage.WriteData(node) == 1
-print("RESULT" + json.dumps(result))
+    return {
+        "id": identity, "name": segment.GetName(), "color": segment.GetColor(), "expert": str(tag),
+        "world": (points @ to_world[:3, :3].T + to_world[:3, 3]).tolist(),
+    }
+
+
+results = []
+for path, again in json.loads(sys.argv[1]):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.AddDefaultStorageNode()
+    storage = node.GetStorageNode()
+    storage.SetFileName(path)
+    assert storage.ReadData(node) == 1, path
+    segmentation = node.GetSegmentation()
+    segments = [described(node, number) for number in range(segmentation.GetNumberOfSegments())]
+    results.append({"layers": segmentation.GetNumberOfLayers(), "segments": segments})
+    storage.SetFileName(again)
+    assert storage.WriteData(node) == 1, again
+print("RESULT" + json.dumps(results))
 """
 
 
-def in_slicer(*paths: Path) -> dict:
-    """Run Slicer's own MRML in a process of its own."""
-    command = [sys.executable, "-c", READ_IN_SLICER, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def in_slicer(pairs: list[tuple[Path, Path]]) -> list[dict]:
+    """Read the first file of every pair with Slicer's own MRML, in a process of its own, and write the second."""
+    argument = json.dumps([[str(path) for path in pair] for pair in pairs])
+    done = subprocess.run([sys.executable, "-c", READ_IN_SLICER, argument], capture_output=True, text=True, timeout=300)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
     assert lines, done.stderr[-2000:]
     return json.loads(lines[0][6:])
@@ -82,30 +87,53 @@ def records(overlap: bool) -> list[SegmentRecord]:
     ]
 
 
-@pytest.mark.parametrize("overlap", [False, True])
-@pytest.mark.parametrize("grid", MATRICES)
-def test_slicer_reads_every_voxel_where_it_is_and_we_read_what_slicer_writes(
-    grid: str, overlap: bool, tmp_path: Path
-) -> None:
-    volume = Volume(np.arange(6 * 7 * 8, dtype=np.int16).reshape(6, 7, 8), MATRICES[grid])
+CASES = [(grid, overlap) for grid in MATRICES for overlap in (False, True)]
+
+
+@pytest.fixture(scope="module")
+def exchanged(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], tuple[dict, Path]]:
+    """For every case what Slicer saw in our file, and the file it wrote from it; one process, as it starts slowly."""
+    folder = tmp_path_factory.mktemp("exchanged")
+    pairs = [
+        (folder / f"{grid}-{overlap}.seg.nrrd", folder / f"{grid}-{overlap}-again.seg.nrrd") for grid, overlap in CASES
+    ]
+    for (grid, overlap), (path, _) in zip(CASES, pairs, strict=True):
+        assert write_segmentation(path, volume_on(grid), records(overlap)) == []
+    seen = in_slicer(pairs)
+    return {case: (found, again) for case, found, (_, again) in zip(CASES, seen, pairs, strict=True)}
+
+
+def volume_on(grid: str) -> Volume:
+    return Volume(np.arange(6 * 7 * 8, dtype=np.int16).reshape(6, 7, 8), MATRICES[grid])
+
+
+def ras_of(patch: MaskPatch, grid: Volume) -> np.ndarray:
+    return _sorted(grid.to_ras(np.argwhere(patch.to_array(grid.shape))[:, ::-1]))
+
+
+@pytest.mark.parametrize(("grid", "overlap"), CASES)
+def test_slicer_reads_every_voxel_where_it_is(grid: str, overlap: bool, exchanged) -> None:
+    found, _ = exchanged[grid, overlap]
     written = records(overlap)
-    path, again = tmp_path / "ours.seg.nrrd", tmp_path / "slicers.seg.nrrd"
-    assert write_segmentation(path, volume, written) == []
-    found = in_slicer(path, again)
     assert found["layers"] == (2 if overlap else 1)
     assert [segment["id"] for segment in found["segments"]] == [record.id for record in written]
     assert [segment["name"] for segment in found["segments"]] == ["liver", "tumor | odd:name", "nothing yet"]
     assert found["segments"][0]["color"] == pytest.approx([0.25, 0.5, 0.75])
+    assert found["segments"][1]["color"] == pytest.approx(COLORS[1])
     assert [segment["expert"] for segment in found["segments"][:2]] == ["base", "a/1"]
     for segment, record in zip(found["segments"], written, strict=True):
-        expected = volume.to_ras(np.argwhere(record.patch.to_array(volume.shape))[:, ::-1])
-        assert _sorted(segment["world"]) == pytest.approx(_sorted(expected), abs=1e-4)
+        assert _sorted(segment["world"]) == pytest.approx(ras_of(record.patch, volume_on(grid)), abs=1e-4)
+
+
+@pytest.mark.parametrize(("grid", "overlap"), CASES)
+def test_we_read_what_slicer_writes(grid: str, overlap: bool, exchanged) -> None:
+    _, again = exchanged[grid, overlap]
     grid_back, records_back = read_segmentation(again)
-    for record, expected in zip(records_back, written, strict=True):
-        points = grid_back.to_ras(np.argwhere(record.patch.to_array(grid_back.shape))[:, ::-1])
-        assert _sorted(points) == pytest.approx(
-            _sorted(volume.to_ras(np.argwhere(expected.patch.to_array(volume.shape))[:, ::-1])), abs=1e-4
-        )
+    for record, expected in zip(records_back, records(overlap), strict=True):
+        assert (record.id, record.name) == (expected.id, expected.name)
+        assert expected.tags.items() <= record.tags.items()
+        assert ras_of(record.patch, grid_back) == pytest.approx(ras_of(expected.patch, volume_on(grid)), abs=1e-4)
+    assert records_back[0].color == pytest.approx((0.25, 0.5, 0.75))
 
 
 def _sorted(points) -> np.ndarray:
@@ -122,7 +150,7 @@ def test_names_and_tags_survive_whatever_they_hold(tmp_path: Path) -> None:
     write_segmentation(
         path, volume, [SegmentRecord(f"{name}/1", name, patch, tags={"MoESeg.Expert": tag}) for name in names]
     )
-    found = in_slicer(path, again)["segments"]
+    found = in_slicer([(path, again)])[0]["segments"]
     assert [segment["name"] for segment in found] == names
     assert [segment["id"] for segment in found] == [f"{name}/1" for name in names]
     assert {segment["expert"] for segment in found} == {tag}
@@ -133,7 +161,13 @@ def test_names_and_tags_survive_whatever_they_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [(b"Segment0_Layer:=0", b"Segment0_Layer:=7"), (b"LabelValue:=1", b"LabelValue:=x"), (b"NRRD", b"NRRX")]
+    "damage",
+    [
+        (b"Segment0_Layer:=0", b"Segment0_Layer:=7"),
+        (b"Segment0_Layer:=0", b"Segment0_Layer:=-1"),
+        (b"LabelValue:=1", b"LabelValue:=x"),
+        (b"NRRD", b"NRRX"),
+    ],
 )
 def test_a_damaged_segmentation_is_refused(damage: tuple[bytes, bytes], tmp_path: Path) -> None:
     path = tmp_path / "a.seg.nrrd"
@@ -167,6 +201,60 @@ def test_a_label_map_numbers_the_segments_and_warns_of_overlap(suffix: str, tmp_
     second = records(True)[1].patch.to_array(volume.shape) != 0
     assert (labels[second] == 2).all()
     assert write_segmentation(tmp_path / f"b{suffix}", volume, records(False)) == []
+
+
+def test_a_label_map_is_read_by_its_labels_whatever_its_name(tmp_path: Path) -> None:
+    labels = np.zeros((6, 7, 8), np.float32)
+    labels[1, 2, 3:5], labels[4, 4, 4] = 3, 7
+    for name in ("map.nii.gz", "map.seg.nrrd"):  # the second as other programs write it, without Slicer's metadata
+        sitk.WriteImage(sitk.GetImageFromArray(labels.astype(np.uint8)), str(tmp_path / name))
+        found = read_segmentation(tmp_path / name)[1]
+        assert [(record.id, record.patch.count) for record in found] == [("Segment_3", 2), ("Segment_7", 1)]
+    Volume(labels, np.eye(4)).write(tmp_path / "whole.nrrd")
+    assert len(read_segmentation(tmp_path / "whole.nrrd")[1]) == 2
+
+
+def test_an_image_is_not_taken_for_a_label_map(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 5, 3), np.uint8), isVector=True), str(tmp_path / "photo.png"))
+    Volume(np.full((2, 3, 4), 0.5, np.float32), np.eye(4)).write(tmp_path / "fractions.nrrd")
+    frames = [sitk.GetImageFromArray(np.ones((2, 3, 4), np.uint8))] * 2
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "4d.seg.nrrd"))
+    for name, message in (("photo.png", "several values"), ("fractions.nrrd", "whole"), ("4d.seg.nrrd", "4 spatial")):
+        with pytest.raises(VolumeError, match=message):
+            read_segmentation(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.99])
+def test_a_truncated_segmentation_is_refused(kept: float, tmp_path: Path) -> None:
+    path = tmp_path / "a.seg.nrrd"
+    write_segmentation(path, volume_on("oblique"), records(True))
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(VolumeError, match="a.seg.nrrd"):
+        read_segmentation(path)
+
+
+def test_one_layer_holds_255_segments_and_more_take_another(tmp_path: Path) -> None:
+    volume, corner = Volume(np.zeros((7, 7, 7), np.int16), np.eye(4)), np.zeros((7, 7, 7), np.uint8)
+    many = []
+    for number in range(300):
+        corner[...] = 0
+        corner.flat[number] = 1
+        many.append(SegmentRecord(f"Segment_{number}", "dot", MaskPatch.of(corner)))
+    write_segmentation(tmp_path / "many.seg.nrrd", volume, many)
+    found = read_segmentation(tmp_path / "many.seg.nrrd")[1]
+    assert [np.flatnonzero(record.patch.to_array(volume.shape)).tolist() for record in found] == [
+        [number] for number in range(300)
+    ]
+    write_segmentation(tmp_path / "many.nii.gz", volume, many)
+    assert Volume.read(tmp_path / "many.nii.gz").array.max() == 300
+
+
+def test_two_segments_of_one_id_are_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.seg.nrrd"
+    path.write_text("old")
+    with pytest.raises(OutputError, match="'Segment_1'"):
+        write_segmentation(path, volume_on("plain"), [records(False)[0]] * 2)
+    assert path.read_text() == "old"
 
 
 def test_an_unknown_file_type_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
