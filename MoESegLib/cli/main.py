@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 2 after an error the user can mend, 130 after Ctrl+C."""
     parser = _parser()
     args = parser.parse_args(_protect_negative_numbers(sys.argv[1:] if argv is None else argv))
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    # Ours alone: at this level torch reports its caches when the program ends.
+    logging.getLogger("MoESegLib").setLevel(logging.DEBUG if args.debug else logging.INFO)
     try:
         return args.run(args)
     except (KeyboardInterrupt, Cancelled):
