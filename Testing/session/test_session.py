@@ -285,6 +285,9 @@ def test_the_other_experts_masks_are_offered_and_can_be_chosen(ball: Volume) -> 
         assert session.result("ball").expert == "expert2"
         session.undo()
         assert session.result("ball").expert == "expert0"
+        session.choose_expert("ball", "nobody")
+        with pytest.raises(PromptError, match="no expert 'nobody'"):
+            session.wait()
 
 
 def test_the_result_says_what_changed(ball: Volume, threshold_model: ThresholdModel) -> None:
