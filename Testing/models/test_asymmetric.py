@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from MoESegLib import build_model
+from MoESegLib.models.sam.build import Sam, mask_decoder, prompt_encoder
+from MoESegLib.models.sam.image_encoder import ImageEncoderViT
 from MoESegLib.models.segmote.asymmetric import AsymmetricSegMoTE, trace_decoder
 from MoESegLib.models.segmote.mote import TokenMixture, balance_loss, cv_squared
 from MoESegLib.weights.safe_load import load_into, load_state_dict
@@ -56,12 +59,14 @@ def test_the_base_mask_is_bit_identical_with_any_number_of_random_experts(prompt
     image, early = encoded
     with torch.inference_mode():
         logits, quality = base_answer(base, image, PROMPTS[prompt])
-        for number in range(3):
-            randomize(model.add_pack(f"pack{number}", num_experts=2 + number))
+        for new in (["first"], ["second", "third"]):
+            for name in new:
+                randomize(model.add_pack(name, num_experts=2 + len(model.packs)))
             output = model(image, early, **PROMPTS[prompt])
             assert torch.equal(output.base_logits, logits)
             assert torch.equal(output.base_quality, quality)
-            assert not torch.allclose(output.packs[f"pack{number}"].logits[:, :1], logits, atol=0.1)
+            for name in new:
+                assert not torch.allclose(output.packs[name].logits[:, :1], logits, atol=0.1)
 
 
 @pytest.mark.weights
@@ -116,6 +121,70 @@ def test_learned_point_offsets_reach_the_experts_and_not_the_base(base, encoded)
     assert (with_box - base_answer(base, encoded[0], PROMPTS["box"])[0]).abs().max() < 1e-4
 
 
+def small_base() -> Sam:
+    """A SAM of its own width and depth, with random weights, for images of 128 pixels."""
+    encoder = ImageEncoderViT(128, 48, depth=3, heads=4, global_blocks=(1, 2), out_width=64, window_size=3)
+    base = Sam(encoder, prompt_encoder(64, 8, 128), mask_decoder(64))
+    base.early_channels = 48
+    for parameter in base.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return base.eval()
+
+
+def test_experts_attach_to_a_sam_of_any_width() -> None:
+    torch.manual_seed(5)
+    base = small_base()
+    prompt = {"points": (torch.tensor([[[50.0, 60.0]], [[9.0, 8.0]]]), torch.tensor([[1], [0]]))}
+    model = AsymmetricSegMoTE(base).eval()
+    model.add_pack("untrained", num_experts=3, rank=8)
+    with torch.inference_mode():
+        encoded = base.image_encoder.encode(torch.rand(1, 3, 128, 128))
+        output = model(*encoded, **prompt)
+        logits, _ = base_answer(base, encoded[0], prompt)
+    assert torch.equal(output.base_logits, logits)
+    assert output.packs["untrained"].logits.shape == (2, 3, 32, 32)
+    assert (output.packs["untrained"].logits - logits).abs().max() < 1e-5 * max(1, float(logits.abs().max()))
+
+
+def test_features_computed_once_for_an_image_give_the_same_answer() -> None:
+    torch.manual_seed(6)
+    base = small_base()
+    model = AsymmetricSegMoTE(base).eval()
+    randomize(model.add_pack("one"))
+    randomize(model.add_pack("two"))
+    encoded = base.image_encoder.encode(torch.rand(1, 3, 128, 128))
+    with torch.inference_mode():
+        features = model.image_features(*encoded)
+        again = model(*encoded, **PROMPTS["box"], features=features)
+        once = model(*encoded, **PROMPTS["box"])
+    assert set(features) == {"one", "two"}
+    for name in features:
+        assert torch.equal(again.packs[name].logits, once.packs[name].logits)
+
+
+def test_a_pack_travels_alone(tmp_path: Path) -> None:
+    """Its tensors, saved without the base, make the same expert on another copy of the base."""
+    torch.manual_seed(7)
+    base = small_base()
+    model, other = AsymmetricSegMoTE(copy.deepcopy(base)).eval(), AsymmetricSegMoTE(copy.deepcopy(base)).eval()
+    pack = model.add_pack("liver")
+    randomize(pack)
+    save_file(pack.state_dict(), tmp_path / "liver.safetensors")
+    received = other.add_pack("received")
+    received.load_state_dict(load_file(tmp_path / "liver.safetensors"), strict=True)
+    with torch.inference_mode():
+        encoded = base.image_encoder.encode(torch.rand(1, 3, 128, 128))
+        here, there = (m(*encoded, **PROMPTS["clicks"]) for m in (model, other))
+    assert torch.equal(here.packs["liver"].logits, there.packs["received"].logits)
+
+
+def test_a_pack_is_never_replaced_silently() -> None:
+    model = AsymmetricSegMoTE(small_base())
+    model.add_pack("liver")
+    with pytest.raises(ValueError, match="liver"):
+        model.add_pack("liver")
+
+
 def test_only_the_experts_are_trained() -> None:
     model = build_model("segmote_lite")
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -131,11 +200,15 @@ def test_every_trained_part_gets_a_gradient_through_both_layers() -> None:
     model = build_model("segmote_lite").train()
     pack = model.packs["untrained"]
     randomize(pack)
+    torch.nn.init.zeros_(pack.point_offsets)  # where they start: what is zero must still be able to learn
     image, early = torch.randn(1, 256, 64, 64), torch.randn(1, 160, 64, 64)
     output = model(image, early, points=PROMPTS["clicks"]["points"]).packs["untrained"]
     (output.logits.square().mean() + output.quality.sum() + balance_loss(output.routings)).backward()
-    silent = [name for name, parameter in pack.named_parameters() if parameter.grad is None]
-    assert silent == []
+    silent = {name for name, parameter in pack.named_parameters() if not parameter.grad.any()}
+    # Four tokens need not visit all four low-rank experts; everything else takes part in every answer.
+    assert {name for name in silent if ".experts." not in name} == set()
+    for layer in (0, 1):
+        assert any(f"mixtures.{layer}.experts.{e}.weight" not in silent for e in range(4))
     assert all(parameter.grad is None for parameter in model.mask_decoder.parameters())
 
 

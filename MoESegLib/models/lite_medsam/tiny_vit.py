@@ -18,11 +18,20 @@ from ..sam.common import Checkpoint, in_windows, neck
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution without bias (``c``) and its batch normalization (``bn``)."""
+    """A convolution without bias (``c``) and its batch normalization (``bn``), which stays in eval mode.
+
+    Training an expert puts the whole model in training mode; one encoded slice would then overwrite the published
+    statistics of the frozen encoder.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         super().__init__(OrderedDict(c=convolution, bn=nn.BatchNorm2d(outputs)))
+        self.eval()
+
+    def train(self, mode: bool = True) -> ConvNorm:
+        """Remain in eval mode."""
+        return super().train(False)
 
 
 class PatchEmbed(nn.Module):
@@ -138,7 +147,7 @@ class Stage(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """The image encoder, ``[B, 3, S, S]`` to ``[B, 256, S/4, S/4]``. Batch normalization: keep it in eval mode.
+    """The image encoder, ``[B, 3, S, S]`` to ``[B, 256, S/4, S/4]``.
 
     The defaults are LiteMedSAM's; the state-dict keys are those of ``lite_medsam.pth`` without ``image_encoder.``.
     """

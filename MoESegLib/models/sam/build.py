@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ...core.errors import UnknownModelError
 from .image_encoder import ImageEncoderViT
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import PromptEncoder
@@ -49,7 +50,12 @@ def build_sam(name: str, image_size: int = 1024) -> Sam:
     Args:
         name: a key of :data:`VIT_SIZES`.
         image_size: side of the padded model image.
+
+    Raises:
+        UnknownModelError: no SAM of that name.
     """
+    if name not in VIT_SIZES:
+        raise UnknownModelError(f"There is no SAM image encoder {name!r}; known are {', '.join(VIT_SIZES)}.")
     width, depth, heads, global_blocks = VIT_SIZES[name]
     encoder = ImageEncoderViT(image_size, width, depth, heads, global_blocks)
     model = Sam(encoder, prompt_encoder(256, image_size // 16, image_size), mask_decoder(256))

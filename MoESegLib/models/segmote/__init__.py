@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...core.errors import UnknownModelError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -17,11 +19,14 @@ def build_segmote(form: Literal["released", "asymmetric"] = "released", **option
 
     Args:
         form: "released" is the public model (width 768, 512 pixels); "asymmetric" is :func:`build_segmote_lite`.
+
+    Raises:
+        UnknownModelError: no such form.
     """
     if form == "asymmetric":
         return build_segmote_lite(**options)
     if form != "released":
-        raise ValueError(f'SegMoTE comes in the forms "released" and "asymmetric", not {form!r}.')
+        raise UnknownModelError(f'SegMoTE comes in the forms "released" and "asymmetric", not {form!r}.')
     from .released import build_segmote_released
 
     return build_segmote_released(**options)
@@ -32,6 +37,9 @@ def build_segmote_lite(backbone: str = "lite_medsam", num_experts: int = 4) -> A
 
     Args:
         backbone: "lite_medsam", "sam_vit_b", "sam_vit_l" or "sam_vit_h".
+
+    Raises:
+        UnknownModelError: no such backbone.
     """
     from ..lite_medsam import build_lite_medsam
     from ..sam.build import build_sam

@@ -34,6 +34,8 @@ class Routing:
 class TokenMixture(nn.Module):
     """Routes every token to its best low-rank experts: ``[B, T, D]`` to an update ``[B, T, D]``.
 
+    The activation is ours: in the public code an expert is a chain of linear layers, which equals a single affine map.
+
     Args:
         width: D.
         num_experts: E.
