@@ -257,7 +257,7 @@ class AsymmetricSegMoTE(nn.Module):
     def image_features(self, image: Tensor, early: Tensor) -> dict[str, Tensor]:
         """What the prompts on one image share, by pack.
 
-        It is 35 to 40 % of the time of a prompt with one pack on LiteMedSAM (two cores): compute it once for each image.
+        It is 35 to 40 % of the time of a prompt with one pack on LiteMedSAM (two cores), so compute it once an image.
         """
         return {name: cast(ExpertPack, pack).image_features(image, early) for name, pack in self.packs.items()}
 
