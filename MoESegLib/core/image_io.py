@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from PIL import Image
 
 from .errors import OutputError, VolumeError
 from .files import atomic_path
@@ -20,6 +21,7 @@ from .volume import Volume
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _MODALITY_TAG = "0008|0060"
+_POSITION_TAG = "0020|0032"
 
 
 def read_volume(path: Path, *, frame: int | None = None, series: str | None = None) -> Volume:
@@ -93,6 +95,8 @@ def _read_file(path: Path) -> sitk.Image:
         raise VolumeError(f"{path} is an empty file; export or copy it again.")
     if file_suffix(path) in (".nii", ".nii.gz"):
         _check_nifti_is_whole(path)
+    if file_suffix(path) in (".jpg", ".jpeg", ".bmp"):
+        _check_picture_is_whole(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -100,18 +104,53 @@ def _read_file(path: Path) -> sitk.Image:
 
 
 def _check_nifti_is_whole(path: Path) -> None:
-    """ITK fills what a truncated NIfTI file lacks with zeros without a word, so count the bytes first."""
+    """ITK turns what a NIfTI file lacks, and voxels that are not finite, into zeros without a word: look first."""
+    bad = 0
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             header = stream.read(348)
-            needed = _nifti_bytes(header)
+            needed, voxel = _nifti_bytes(header), _nifti_float(header)
             found = len(header)
+            if voxel is not None:
+                found += len(stream.read(max(0, _nifti_offset(header) - found)))
             while chunk := stream.read(1 << 22):
                 found += len(chunk)
+                if voxel is not None:
+                    values = np.frombuffer(chunk, voxel, len(chunk) // voxel.itemsize)
+                    bad += int(values.size - np.count_nonzero(np.isfinite(values)))
     except (EOFError, OSError, zlib.error, struct.error) as error:
         raise VolumeError(f"{path} is truncated or damaged ({error}); export or copy it again.") from error
     if found < needed:
         raise VolumeError(f"{path} is truncated: {found} of {needed} bytes are there; export or copy it again.")
+    if bad:
+        raise VolumeError(
+            f"{path} holds {bad} voxels that are NaN or infinite; replace them (for example with numpy.nan_to_num) and "
+            "load it again."
+        )
+
+
+def _check_picture_is_whole(path: Path) -> None:
+    """ITK fills what a truncated JPEG or BMP lacks with gray without a word."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except OSError as error:
+        raise VolumeError(f"{path} is truncated or damaged ({error}); export or copy it again.") from error
+
+
+def _nifti_offset(header: bytes) -> int:
+    """Where the voxels of a NIfTI-1 file begin."""
+    order = "<" if header[:4] == struct.pack("<i", 348) else ">"
+    return int(struct.unpack(f"{order}f", header[108:112])[0])
+
+
+def _nifti_float(header: bytes) -> np.dtype | None:
+    """The type of the voxels of a NIfTI-1 file where they are floating-point numbers, with the order of their bytes."""
+    order = "<" if header[:4] == struct.pack("<i", 348) else ">"
+    if not _nifti_bytes(header):
+        return None
+    kind = {16: "f4", 64: "f8"}.get(struct.unpack(f"{order}h", header[70:72])[0])
+    return None if kind is None else np.dtype(order + kind)
 
 
 def _nifti_bytes(header: bytes) -> int:
@@ -121,8 +160,7 @@ def _nifti_bytes(header: bytes) -> int:
         return 0
     dimensions = struct.unpack(f"{order}8h", header[40:56])
     bits = struct.unpack(f"{order}h", header[72:74])[0]
-    offset = struct.unpack(f"{order}f", header[108:112])[0]
-    return int(offset) + math.prod(max(1, length) for length in dimensions[1 : dimensions[0] + 1]) * bits // 8
+    return _nifti_offset(header) + math.prod(max(1, length) for length in dimensions[1 : dimensions[0] + 1]) * bits // 8
 
 
 def _read_dicom_folder(folder: Path, series: str | None) -> tuple[sitk.Image, str]:
@@ -137,8 +175,10 @@ def _read_dicom_folder(folder: Path, series: str | None) -> tuple[sitk.Image, st
         raise VolumeError(f"The folder {folder} holds no DICOM series {series}; it holds {', '.join(found)}.")
     names = reader.GetGDCMSeriesFileNames(str(folder), series if series is not None else found[0])
     reader.SetFileNames(names)
+    reader.MetaDataDictionaryArrayUpdateOn()
     try:
         image = reader.Execute()
+        _check_slices_are_all_there(reader, len(names), folder)
         first = sitk.ImageFileReader()
         first.SetFileName(names[0])
         first.ReadImageInformation()
@@ -146,6 +186,25 @@ def _read_dicom_folder(folder: Path, series: str | None) -> tuple[sitk.Image, st
         raise _unreadable(folder, error) from error
     modality = first.GetMetaData(_MODALITY_TAG).strip() if first.HasMetaDataKey(_MODALITY_TAG) else ""
     return image, modality
+
+
+def _check_slices_are_all_there(reader: sitk.ImageSeriesReader, count: int, folder: Path) -> None:
+    """GDCM leaves out files that it cannot read, and ITK then spreads the others evenly over the gap.
+
+    Raises:
+        VolumeError: two neighbors lie further apart than 1.5 times the usual distance.
+    """
+    if count < 3 or not all(reader.HasMetaDataKey(number, _POSITION_TAG) for number in range(count)):
+        return
+    texts = [reader.GetMetaData(number, _POSITION_TAG) for number in range(count)]
+    positions = np.array([[float(part) for part in text.split("\\")] for text in texts])
+    gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    usual, widest = float(np.median(gaps)), int(np.argmax(gaps))
+    if gaps[widest] > 1.5 * usual:
+        raise VolumeError(
+            f"The series in {folder} has a gap of {gaps[widest]:.4g} mm after slice {widest + 1}, where {usual:.4g} mm "
+            "are usual: a file is missing or damaged. Export the series again."
+        )
 
 
 def _to_volume(image: sitk.Image, frame: int | None, modality: str, path: Path) -> Volume:

@@ -157,15 +157,33 @@ def test_a_truncated_image_is_refused(suffix: str, tmp_path: Path) -> None:
         Volume.read(path)
 
 
-def test_a_truncated_png_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "photo.png"
-    Volume(np.random.default_rng(0).integers(0, 255, (60, 70), dtype=np.uint8), np.eye(4)).write(path)
+@pytest.mark.parametrize("damage", ["missing", "half", "empty"])
+def test_a_series_with_a_gap_is_refused_rather_than_stretched(damage: str, tmp_path: Path) -> None:
+    from MoESegLib.resources import resource_path
+
+    for path in sorted(resource_path("Demo", "ct").glob("*.dcm"))[:6]:
+        shutil.copy(path, tmp_path / path.name)
+    broken = tmp_path / "IM0003.dcm"
+    if damage == "missing":
+        broken.unlink()
+    else:
+        broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2] if damage == "half" else b"")
+    with pytest.raises(VolumeError, match=r"gap of 4 mm after slice \d, where 2 mm"):
+        Volume.read(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_truncated_picture_is_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"photo{suffix}"
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 70), dtype=np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels), str(path))
+    assert Volume.read(path).shape == (1, 60, 70)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(VolumeError, match="truncated"):
         Volume.read(path)
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii", ".nii.gz"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_file_with_a_voxel_that_is_not_finite_is_refused(suffix: str, bad: float, tmp_path: Path) -> None:
     array = np.zeros((3, 4, 5), np.float32)
