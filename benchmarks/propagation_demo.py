@@ -20,9 +20,8 @@ def main() -> None:
     volume = Volume.read(resource_path("Demo", "ct"))
     reference = Volume.read(resource_path("Demo", "labels.nii.gz"))
     labels = resample_nearest(reference.array, reference.ijk_to_ras, volume)
-    print(
-        "| organ | Dice on the slice | Dice in the volume | slices masked | slices in the reference |\n|---|---|---|---|---|"
-    )
+    print("| organ | Dice on the slice | Dice in the volume | slices masked | slices in the reference |")
+    print("|---|---|---|---|---|")
     with Session(volume, load_engine("lite-medsam"), "volume", prefetch=False) as session:
         for name, label in ORGANS.items():
             target = labels == label
