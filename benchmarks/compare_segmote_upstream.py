@@ -13,10 +13,11 @@ import importlib
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from MoESegLib.models.segmote.released import build_segmote_released
 
@@ -51,7 +52,24 @@ def public_decoder(checkout: Path) -> tuple[nn.Module, nn.Module]:
     decoder = import_checkout(checkout, "mask_decoder").MaskDecoder(
         transformer=transformer, transformer_dim=reference.WIDTH
     )
-    return prompt_encoder.eval(), decoder.eval()
+    return prompt_encoder.eval(), with_gate_logits(decoder.eval())
+
+
+def with_gate_logits(decoder: Any) -> nn.Module:
+    """The public decoder, which keeps the gate logits of its last layer to itself, returning them too."""
+    layer, forward, noted = decoder.transformer.layers[-1], decoder.forward, {}
+    route = layer.noisy_top_k_gating_token
+
+    def note(x: Tensor, test_mode: bool) -> Any:
+        noted["gate_logits"] = x @ layer.w_gate_token
+        return route(x, test_mode)
+
+    def answer(**inputs: Any) -> tuple[dict[str, Tensor], Tensor | None, Tensor | None]:
+        outputs, loss, chosen = forward(**inputs)
+        return outputs | noted, loss, chosen
+
+    layer.noisy_top_k_gating_token, decoder.forward = note, answer
+    return decoder
 
 
 def public_encoder(checkout: Path) -> nn.Module:

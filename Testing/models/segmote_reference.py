@@ -114,7 +114,7 @@ def answer(prompt_encoder: nn.Module, decoder: nn.Module, case: Case) -> dict[st
     kept = {name: outputs[name] for name in ("candidate_masks", "iou_pred", "semantic_pred")}
     if chosen is not None:
         # Without experts the public decoder has no mask of its own choice, so there is nothing to compare.
-        kept |= {"low_res_masks": outputs["low_res_masks"], "chosen": chosen, "loss": loss}
+        kept |= {name: outputs[name] for name in ("low_res_masks", "gate_logits")} | {"chosen": chosen, "loss": loss}
     return kept
 
 

@@ -240,6 +240,57 @@ def test_the_other_gates_learn_in_every_layer(gate: str) -> None:
     assert noises.flatten(1).any(dim=1).all()
 
 
+@pytest.fixture(scope="module")
+def starting(model: SegMoTEReleased) -> SegMoTEReleased:
+    """The residual form on a trained base, before its experts are trained."""
+    with torch.device("meta"):
+        built = build_segmote_released(reference.SIDE, reference.ENCODER_DEPTH, gate="full", text=False, residual=True)
+    built.load_state_dict({key: value.clone() for key, value in model.state_dict().items()}, strict=True, assign=True)
+    built.mask_decoder.start_from_base()
+    return built
+
+
+def test_residual_experts_start_with_the_mask_of_the_first_mask_token(
+    model: SegMoTEReleased, starting: SegMoTEReleased, features: tuple[Tensor, Tensor]
+) -> None:
+    decoder = starting.mask_decoder
+    with torch.inference_mode():
+        outputs, _, _ = starting.forward_decoder(features[0], BOX, features[1])
+        sparse, dense = starting.prompt_encoder(None, BOX["bboxes"], None)
+        tokens = torch.cat([decoder.output_tokens(1), sparse], dim=1)
+        position = starting.prompt_encoder.get_dense_pe()
+        hidden, image, _ = decoder.transformer.run(features[0] + dense, position, tokens, False, True)
+        upscaled = decoder.upscale(image, features[0].shape[-2:])
+        base = torch.einsum("bc,bcij->bij", decoder.output_hypernetworks_mlps[0](hidden[:, 1]), upscaled)
+        released, _, _ = model.forward_decoder(features[0], BOX, features[1])
+    assert float(base.std()) > 0.1
+    torch.testing.assert_close(outputs["expert_masks"], base.unsqueeze(1).expand(-1, 4, -1, -1), rtol=0, atol=1e-4)
+    assert not torch.allclose(released["expert_masks"][:, 0], base, atol=0.1)
+
+
+def test_a_residual_model_is_built_at_its_start() -> None:
+    decoder = build_segmote_released(reference.SIDE, reference.ENCODER_DEPTH, text=False, residual=True).mask_decoder
+    assert torch.equal(decoder.expert_tokens.weight, decoder.mask_tokens.weight[:1].expand(4, -1))
+    assert not any(layer.proj_token.weight.any() for layer in decoder.transformer.layers)
+
+
+def test_residual_experts_learn_from_their_start(starting: SegMoTEReleased, features: tuple[Tensor, Tensor]) -> None:
+    decoder = starting.mask_decoder
+    # Features made in inference mode cannot take part in a backward pass.
+    image, early = features[0].clone(), features[1].clone()
+    outputs, loss, _ = starting.forward_decoder(image, BOX, early, test_mode=False)
+    assert loss is not None
+    (outputs["expert_masks"].square().mean() + 0.01 * loss).backward()
+    last_layers = (
+        *(layer.proj_token for layer in decoder.transformer.layers),
+        decoder.compress_vit_feat[-1],
+        decoder.expert_embedding_encoder[-1],
+        decoder.expert_feature_fusion[-1],
+    )
+    assert all(layer.weight.grad.any() for layer in last_layers)
+    assert all(layer.w_gate_token.grad.any() for layer in decoder.transformer.layers)
+
+
 @pytest.mark.parametrize(("side", "pooled"), [(256, False), (512, True)])
 def test_shapes_follow_the_image_size(model: SegMoTEReleased, side: int, pooled: bool) -> None:
     built = with_weights(model.state_dict(), side)

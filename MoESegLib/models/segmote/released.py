@@ -51,6 +51,7 @@ class SegMoTEReleased(nn.Module):
         top_k: int,
         gate: ReleasedGate,
         text: bool,
+        residual: bool,
     ) -> None:
         super().__init__()
         grid = image_size // PATCH
@@ -59,7 +60,7 @@ class SegMoTEReleased(nn.Module):
         self.image_encoder = ReleasedImageEncoder(encoder_depth)
         self.prompt_encoder = TextPromptEncoder(WIDTH, (grid, grid), (image_size, image_size), mask_in_chans=16)
         first_expert = IOU_TOKENS + 2 * MASK_TOKENS
-        transformer = MoTETransformer(2, WIDTH, 8, 2048, first_expert, num_experts, top_k, gate)
+        transformer = MoTETransformer(2, WIDTH, 8, 2048, first_expert, num_experts, top_k, gate, residual)
         self.mask_decoder = ReleasedMaskDecoder(WIDTH, transformer, WIDTH)
         self.text_model = CLIPTextModel() if text else None
         self.text_out_dim = nn.Linear(TEXT_WIDTH, WIDTH) if text else None
@@ -147,6 +148,7 @@ def build_segmote_released(
     top_k: int = 1,
     gate: ReleasedGate = "released",
     text: bool = True,
+    residual: bool = False,
 ) -> SegMoTEReleased:
     """SegMoTE as released, with random weights, in eval mode; the defaults are the public configuration.
 
@@ -157,9 +159,15 @@ def build_segmote_released(
         top_k: experts kept for each token.
         gate: see :data:`~.released_transformer.ReleasedGate`; "full" to train, the others to load public weights.
         text: with the CLIP text tower (63 M parameters).
+        residual: experts add to what the base makes of their tokens and features, and start as copies of mask token 0
+            (ours, to train without the public expert weights). Same keys; after loading a base checkpoint call
+            ``mask_decoder.start_from_base()`` again.
     """
     if image_size % PATCH:
         raise ValueError(f"The image size must be a multiple of {PATCH}, not {image_size}.")
     if not 1 <= top_k <= num_experts:
         raise ValueError(f"Between 1 and {num_experts} experts can be kept for each token, not {top_k}.")
-    return SegMoTEReleased(image_size, encoder_depth, num_experts, top_k, gate, text).eval()
+    model = SegMoTEReleased(image_size, encoder_depth, num_experts, top_k, gate, text, residual).eval()
+    if residual:
+        model.mask_decoder.start_from_base()
+    return model

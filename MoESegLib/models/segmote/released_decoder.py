@@ -6,6 +6,7 @@ Keys, signature and behavior as in the public ``mask_decoder.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from ..sam.common import MLP, LayerNorm2d, upscaling_branch
 from ..sam.mask_decoder import MaskDecoder
 from .mote import Routing
 from .prompt_pool import PromptPool
-from .released_transformer import MoTETransformer, answering_token
+from .released_transformer import MoTEBlock, MoTETransformer, answering_token
 
 SEMANTIC_WIDTH = 512
 
@@ -157,8 +158,10 @@ class ReleasedMaskDecoder(MaskDecoder):
         image = (image_embeddings + dense).expand(batch, -1, -1, -1)
         position = image_pe.expand(batch, -1, -1, -1)
         hidden, image_tokens, routings = self.transformer.run(image, position, tokens, inter, test_mode)
-        features = self.expert_feature_fusion(self.upscale(image_tokens, image.shape[-2:]))
-        features = features + self.expert_features(image_embeddings, interm_embeddings)
+        upscaled = self.upscale(image_tokens, image.shape[-2:])
+        features = self.expert_feature_fusion(upscaled) + self.expert_features(image_embeddings, interm_embeddings)
+        if self.transformer.residual:
+            features = features + upscaled
         hyper = torch.stack(
             [mlp(hidden[:, self.first_expert + index]) for index, mlp in enumerate(self.expert_output_mlps)], dim=1
         )
@@ -168,3 +171,20 @@ class ReleasedMaskDecoder(MaskDecoder):
         masks = (hyper @ features.flatten(2)).unflatten(-1, features.shape[-2:])
         semantic = self.semantic_prediction_head(hidden[:, 1 + self.num_mask_tokens : self.first_expert])
         return DecoderAnswer(masks, self.iou_prediction_head(hidden[:, 0]), semantic, routings)
+
+    @torch.no_grad()
+    def start_from_base(self) -> None:
+        """Give every expert the mask of mask token 0, in a decoder with ``residual``; training starts there.
+
+        Expert tokens and hypernetworks become copies, and the last layer of every new branch becomes zero. The mask is
+        that of the same pass: with experts attached, SAM's own tokens read them too, so that it is close to the base
+        model's and not equal. (The asymmetric form does not have this.)
+        """
+        self.expert_tokens.weight.copy_(self.mask_tokens.weight[:1].expand(self.num_expert_tokens, -1))
+        for mlp in self.expert_output_mlps:
+            mlp.load_state_dict(self.output_hypernetworks_mlps[0].state_dict())
+        branches = (self.compress_vit_feat, self.expert_embedding_encoder, self.expert_feature_fusion)
+        projections = (cast(MoTEBlock, layer).proj_token for layer in self.transformer.layers)
+        for layer in (*(branch[-1] for branch in branches), *projections):
+            nn.init.zeros_(cast(Tensor, layer.weight))
+            nn.init.zeros_(cast(Tensor, layer.bias))

@@ -46,6 +46,7 @@ class MoTEBlock(TwoWayAttentionBlock):
         first_expert: position of the first expert token.
         num_experts: E, the number of expert tokens and of routed experts.
         top_k: experts kept for each token.
+        residual: add the mixture to what SAM's MLP makes of an expert token, instead of replacing it (ours).
     """
 
     mean: Tensor
@@ -61,12 +62,14 @@ class MoTEBlock(TwoWayAttentionBlock):
         num_experts: int,
         top_k: int,
         gate: ReleasedGate,
+        residual: bool,
     ) -> None:
         super().__init__(width, num_heads, mlp_dim, skip_first_layer_pe=skip_first_layer_pe)
         self.experts_at = slice(first_expert, first_expert + num_experts)
         self.num_experts = num_experts
         self.top_k = top_k
         self.gate: ReleasedGate = gate
+        self.residual = residual
         self.w_gate_token = nn.Parameter(torch.zeros(width, num_experts))
         self.w_noise_token = nn.Parameter(torch.zeros(width, num_experts))
         self.experts_token = nn.ModuleList(LowRankExpert(width) for _ in range(num_experts))
@@ -98,13 +101,15 @@ class MoTEBlock(TwoWayAttentionBlock):
         return queries, self.norm4(keys + update), routing
 
     def transform(self, queries: Tensor, test_mode: bool) -> tuple[Tensor, Routing]:
-        """SAM's MLP for its tokens; the mixture replaces the expert tokens, without residual or normalization."""
+        """SAM's MLP for its tokens; as released the mixture replaces the expert tokens, without normalization."""
         start, stop = self.experts_at.start, self.experts_at.stop
         experts = queries[:, self.experts_at]
         others = torch.cat([queries[:, :start], queries[:, stop:]], dim=1)
         others = self.norm3(others + self.mlp(others))
         routing = self.route(experts, test_mode)
         mixed = self.mix(experts, routing.gates)
+        if self.residual:
+            mixed = self.norm3(experts + self.mlp(experts)) + mixed
         return torch.cat([others[:, :start], mixed, others[:, start:]], dim=1), routing
 
     def route(self, x: Tensor, test_mode: bool) -> Routing:
@@ -148,14 +153,16 @@ class MoTETransformer(TwoWayTransformer):
         num_experts: int = 4,
         top_k: int = 1,
         gate: ReleasedGate = "released",
+        residual: bool = False,
     ) -> None:
         super().__init__(0, embedding_dim, num_heads, mlp_dim)
         self.depth = depth
         self.top_k = top_k
         self.gate: ReleasedGate = gate
+        self.residual = residual
         self.num_experts = num_experts
         self.layers.extend(
-            MoTEBlock(embedding_dim, num_heads, mlp_dim, index == 0, first_expert, num_experts, top_k, gate)
+            MoTEBlock(embedding_dim, num_heads, mlp_dim, index == 0, first_expert, num_experts, top_k, gate, residual)
             for index in range(depth)
         )
 
