@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.cancel import CancelToken
-from ..core.errors import PromptError
 from .cache import content_key
 from .protocol import Embedding, ExpertLogits, ModelPrompt, PreparedImage
 from .sam import PIXEL_MEAN, PIXEL_STD
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..models.segmote.released import SegMoTEReleased
+    from ..models.text.tokenizer import ClipTokenizer
     from .encoders import SliceEncoder
-
-TOKENIZER_FILES = ("vocab.json", "merges.txt")
 
 
 class SegMoTEModel:
@@ -46,7 +44,7 @@ class SegMoTEModel:
         self.mask_grid = self.side // 4
         self.encoder_id = content_key(self.name, weights_id, encoder.runtime)
         self.decoder_id = content_key(self.name, weights_id)
-        self._tokenizer: Any = None
+        self._tokenizer: ClipTokenizer | None = None
 
     def prepare(self, image: NDArray[np.uint8], spacing: tuple[float, float]) -> PreparedImage:
         """Nearest-neighbor to S x S whatever the aspect, ImageNet statistics (SegMoTE ``data_utils.py``)."""
@@ -101,25 +99,10 @@ class SegMoTEModel:
         import torch
 
         from ..models.segmote.released import TEXT_PATTERN
+        from ..models.text.tokenizer import ClipTokenizer
 
         if self._tokenizer is None:
-            self._tokenizer = _load_tokenizer(self.tokenizer_folder)
+            self._tokenizer = ClipTokenizer.read(self.tokenizer_folder)
         words = phrase.lower().replace("_", " ").replace("-", " ")
-        tokens = self._tokenizer(TEXT_PATTERN.format(words), truncation=True, max_length=77)
-        return self.network.text_forward(torch.tensor([tokens["input_ids"]]))
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    missing = [name for name in TOKENIZER_FILES if not (folder / name).exists()]
-    try:
-        if missing:
-            raise FileNotFoundError(", ".join(missing))
-        from transformers import CLIPTokenizer
-
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (ImportError, OSError, ValueError) as error:
-        raise PromptError(
-            "Text prompts of SegMoTE need the CLIP tokenizer: install transformers and put "
-            f"{' and '.join(TOKENIZER_FILES)} of openai/clip-vit-base-patch32 into {folder} ({error}). Points and "
-            "boxes work without."
-        ) from error
+        tokens = self._tokenizer(TEXT_PATTERN.format(words))
+        return self.network.text_forward(torch.tensor([tokens]))
