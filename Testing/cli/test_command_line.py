@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -207,8 +208,17 @@ def test_neither_file_appears_when_the_segmentation_cannot_be_written(
 
 
 def test_ctrl_c_ends_with_130_and_nothing_written(image: Path, tmp_path: Path, fake_model, capsys) -> None:
-    fake_model.before_decode = lambda: os.kill(os.getpid(), signal.SIGINT)
-    assert main(["segment", str(image), "--box", box(Volume.read(image)), "-o", str(tmp_path / "a.nrrd")]) == 130
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1.0)  # the main thread hears of it while the prediction still runs
+
+    fake_model.before_decode = interrupt
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts us with it ignored
+    try:
+        status = main(["segment", str(image), "--box", box(Volume.read(image)), "-o", str(tmp_path / "a.nrrd")])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert status == 130
     assert "Cancelled" in capsys.readouterr().err
     assert listing(tmp_path) == ["ball.nrrd"]
 
