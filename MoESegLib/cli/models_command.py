@@ -110,7 +110,10 @@ def _agreed(question: str, clear: bool) -> bool:
     """Ask on a terminal; elsewhere the command itself is the consent, unless the license is not clear."""
     if not sys.stdin.isatty():
         return clear
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl+D
+        return False
 
 
 def _import(args: argparse.Namespace) -> int:
