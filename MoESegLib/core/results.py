@@ -53,6 +53,19 @@ class MaskPatch:
 
 
 @dataclass(frozen=True, eq=False)
+class ProbabilityMap:
+    """How sure the model is of every voxel, stored as the bounding box of the voxels of at least 1 %.
+
+    Attributes:
+        extent: inclusive (i, j, k) bounds in the volume; ``EMPTY_EXTENT`` when there are no such voxels.
+        percent: uint8 0..100, ``[k, j, i]`` within the extent: the sigmoid of the logits, so 50 is the mask's border.
+    """
+
+    extent: Extent = EMPTY_EXTENT
+    percent: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
 class Alternative:
     """The mask another expert would give for the same prompts.
 
@@ -78,6 +91,7 @@ class Prediction:
         gate_weight: the gate's weight of that expert in [0, 1], None when there is no gate.
         notes: what the user should know, for example that a click was turned into a box.
         alternatives: the other experts' masks for the same prompts.
+        probability: of every voxel, None when the engine does not tell.
     """
 
     patch: MaskPatch = field(default_factory=MaskPatch)
@@ -86,6 +100,7 @@ class Prediction:
     gate_weight: float | None = None
     notes: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    probability: ProbabilityMap | None = None
 
 
 @dataclass(frozen=True, eq=False)

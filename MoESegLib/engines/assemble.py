@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.geometry import EMPTY_EXTENT, Extent, is_empty, union_extent
-from ..core.results import Alternative, MaskPatch, Prediction
+from ..core.geometry import EMPTY_EXTENT, Extent, extent_slices, is_empty, mask_extent, union_extent
+from ..core.results import Alternative, MaskPatch, Prediction, ProbabilityMap
 from ..core.volume import Volume
 from .placement import SliceKey
 from .protocol import ExpertLogits, PreparedImage
@@ -34,7 +34,12 @@ class SliceAnswer:
 
 
 def full_size(logits: NDArray[np.float32], prepared: PreparedImage) -> NDArray[np.bool_]:
-    """Low-resolution logits as a displayed mask ``[row, column]``: crop the padding, enlarge bilinearly, cut at 0."""
+    """Low-resolution logits as a displayed mask ``[row, column]``: enlarged logits, cut at 0."""
+    return enlarge(logits, prepared) > 0
+
+
+def enlarge(logits: NDArray[np.float32], prepared: PreparedImage) -> NDArray[np.float32]:
+    """Low-resolution logits over the displayed slice ``[row, column]``: crop the padding, enlarge bilinearly."""
     import torch
     import torch.nn.functional as F
 
@@ -44,7 +49,7 @@ def full_size(logits: NDArray[np.float32], prepared: PreparedImage) -> NDArray[n
         tensor = F.interpolate(tensor, (side, side), mode="bilinear", align_corners=False)
     rows, columns = prepared.resized
     tensor = F.interpolate(tensor[..., :rows, :columns], prepared.original, mode="bilinear", align_corners=False)
-    return tensor[0, 0].numpy() > 0
+    return tensor[0, 0].numpy()
 
 
 def assemble(volume: Volume, answers: dict[SliceKey, SliceAnswer]) -> Prediction:
@@ -58,14 +63,23 @@ def assemble(volume: Volume, answers: dict[SliceKey, SliceAnswer]) -> Prediction
     expert = Counter(entry.expert for entry in chosen).most_common(1)[0][0]
     notes = dict.fromkeys(note for answer in answers.values() for note in answer.notes)
     names = dict.fromkeys(entry.expert for answer in answers.values() for entry in answer.experts)
+    logits = {key: enlarge(answer.logits, answer.prepared) for key, answer in answers.items()}
     return Prediction(
-        patch=_patch(volume, {key: full_size(answer.logits, answer.prepared) for key, answer in answers.items()}),
+        patch=_patch(volume, {key: values > 0 for key, values in logits.items()}),
         expert=expert,
         confidence=_mean(entry.quality for entry in chosen),
         gate_weight=_mean(entry.gate_weight for entry in chosen),
         notes=tuple(notes),
         alternatives=tuple(_alternative(volume, answers, name) for name in names if name != expert),
+        probability=_probability(volume, logits),
     )
+
+
+def _probability(volume: Volume, logits: dict[SliceKey, NDArray[np.float32]]) -> ProbabilityMap:
+    """The sigmoid of the logits in whole percent; where slices of two orientations cross, the larger one."""
+    percent = {key: np.rint(100 / (1 + np.exp(-np.clip(values, -30, 30)))) for key, values in logits.items()}
+    patch = _patch(volume, percent)
+    return ProbabilityMap(patch.extent, patch.voxels)
 
 
 def _alternative(volume: Volume, answers: dict[SliceKey, SliceAnswer], name: str) -> Alternative:
@@ -82,19 +96,20 @@ def _alternative(volume: Volume, answers: dict[SliceKey, SliceAnswer], name: str
     )
 
 
-def _patch(volume: Volume, masks: dict[SliceKey, NDArray[np.bool_]]) -> MaskPatch:
-    """Displayed slice masks as one patch, built one orientation at a time over the slices used."""
+def _patch(volume: Volume, images: Mapping[SliceKey, NDArray]) -> MaskPatch:
+    """Displayed slices of small numbers (0 outside) as one patch, made one orientation at a time from the slices used."""
     patches = []
-    for axis in sorted({axis for axis, _ in masks}):
-        indices = [index for used, index in masks if used == axis]
+    for axis in sorted({axis for axis, _ in images}):
+        indices = [index for used, index in images if used == axis]
         first = min(indices)
         shape = list(volume.shape)
         shape[2 - axis] = max(indices) - first + 1
         slab, view = np.zeros(shape, np.uint8), volume.view(axis)
         for index in indices:
-            view.insert(slab, index - first, masks[axis, index])
-        patch = MaskPatch.of(slab)
-        patches.append(MaskPatch(_shifted(patch.extent, axis, first), patch.voxels))
+            view.insert(slab, index - first, images[axis, index])
+        extent = mask_extent(slab)
+        if not is_empty(extent):
+            patches.append(MaskPatch(_shifted(extent, axis, first), np.ascontiguousarray(slab[extent_slices(extent)])))
     extent = EMPTY_EXTENT
     for patch in patches:
         extent = union_extent(extent, patch.extent)

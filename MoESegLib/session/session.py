@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from pathlib import Path
@@ -152,6 +152,29 @@ class Session:
             experts = MappingProxyType({name: value for name, value in chosen.items() if value is not None})
             self._change(dataclasses.replace(state, experts=experts))
 
+    def set_segment(self, segment: str, prompts: Sequence[Prompt], expert: str | None = None) -> None:
+        """Put all prompts of a segment, and the expert chosen for it, in the place of the ones it has: one step.
+
+        This is how a front end that keeps prompts itself (in the tags of a Slicer segment, in a file) tells the
+        session what is wanted now. Nothing is predicted again when nothing changed.
+
+        Raises:
+            PromptError: a prompt is of another segment, or refused as in :meth:`add`; nothing changed.
+            LockedError: the segment is locked.
+        """
+        strangers = sorted({prompt.segment for prompt in prompts} - {segment})
+        if strangers:
+            raise PromptError(f"These prompts are of {', '.join(strangers)}, not of {segment}.")
+        with self._lock:
+            state = self._history.current
+            others = tuple(prompt for prompt in state.prompts if prompt.segment != segment)
+            chosen = {name: value for name, value in state.experts.items() if name != segment}
+            if expert is not None and prompts:
+                chosen[segment] = expert
+            self._change(
+                dataclasses.replace(state, prompts=(*others, *prompts), experts=MappingProxyType(chosen)),
+            )
+
     def undo(self) -> bool:
         """Go back one step; False when there is none."""
         return self._step(self._history.undo) if self._history.can_undo else False
@@ -208,6 +231,30 @@ class Session:
                 known = ", ".join(self._results) or "none yet"
                 raise PromptError(f"This session has no segment {segment!r}; segments: {known}.")
             return self._results[segment]
+
+    def is_answered(self, segment: str) -> bool:
+        """Whether :meth:`latest` answers the prompts the segment has now; a segment without prompts is answered."""
+        with self._lock:
+            state = self._history.current
+            return not state.of_segment(segment) or self._answered.get(segment) == state.question(segment)
+
+    def failure(self, segment: str) -> BaseException | None:
+        """Why the last prediction of a segment gave no answer, or None while it runs and when it succeeded.
+
+        :class:`~MoESegLib.core.errors.Cancelled` stands for a cancelled one; :meth:`retry` asks again.
+        """
+        with self._lock:
+            future = self._pending.get(segment)
+            if future is None or not future.done():
+                return None
+            if future.cancelled():
+                return Cancelled(f"The prediction of {segment} was cancelled; its mask is as before.")
+            return future.exception()
+
+    def is_running(self) -> bool:
+        """Whether an answer is still to come."""
+        with self._lock:
+            return any(not future.done() for future in self._pending.values())
 
     def mask(self, segment: str) -> NDArray[np.uint8]:
         """The mask of a segment, waiting for it if necessary: uint8 0/1, ``[k, j, i]``, the grid of the volume.
