@@ -64,6 +64,10 @@ class FourViews:
             width, height, depth = view.node.GetFieldOfView()
             view.node.SetFieldOfView(width / factor, height / factor, depth)
 
+    def area(self, view: str) -> tuple[int, int, int, int]:
+        """Left, top, width and height in the picture of a view ("Red", "Green", "Yellow", "1") without its header."""
+        return self._areas[view]
+
     def pixel(self, view: str, ras: Sequence[float]) -> tuple[int, int]:
         """Row and column in the picture where a view ("Red", "Green", "Yellow", "1") shows a point in RAS."""
         left, top, _, _ = self._areas[view]

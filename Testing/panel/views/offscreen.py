@@ -16,7 +16,7 @@ renderer.SetBackground(1, 0, 0)
 window.AddRenderer(renderer)
 window.Render()
 pixels = vtk.vtkUnsignedCharArray()
-window.GetPixelData(0, 0, 15, 15, 0, pixels)
+window.GetPixelData(0, 0, 15, 15, 0, pixels, 0)
 raise SystemExit(0 if pixels.GetComponent(0, 0) == 255 else "rendered no pixels")
 """
 

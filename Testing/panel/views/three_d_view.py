@@ -55,7 +55,8 @@ class ThreeDView(MRMLView):
 
     def pixel(self, ras: Sequence[float]) -> tuple[int, int]:
         """Row and column in this view of a point in RAS millimeters, hidden or not."""
-        self.renderer.SetWorldPoint(*ras, 1.0)
+        r, a, s = ras
+        self.renderer.SetWorldPoint(r, a, s, 1.0)
         self.renderer.WorldToDisplay()
         x, y, _ = self.renderer.GetDisplayPoint()
         return self.size[1] - 1 - math.floor(y), math.floor(x)
