@@ -207,6 +207,22 @@ def test_the_3d_view_shows_the_closed_surface_and_the_points(host, views):
     assert colored(area(views, picture, "1"), MAGENTA, tolerance=60).any()
 
 
+def test_the_camera_finds_what_lies_far_away_and_then_stays(host):
+    axes = centered(LPS)
+    axes[:3, 3] += 2000
+    node = add_segmentation(host, {GREEN: ball_mask(axes, np.full(3, 2000.0))}, axes)
+    node.CreateClosedSurfaceRepresentation()
+    with FourViews(host.scene, host.app_logic, SIZE) as first:
+        left, top, width, height = first.area("1")
+        row, column = first.pixel("1", np.full(3, 2000.0))
+        assert top < row < top + height
+        assert left < column < left + width
+        first.three_d.look(azimuth=30, elevation=40)
+        picture = first.image()
+    with FourViews(host.scene, host.app_logic, SIZE) as second:
+        assert np.array_equal(second.image(), picture)
+
+
 def test_an_empty_scene_gives_a_picture(host, tmp_path):
     path = render_four_views(host.scene, host.app_logic, tmp_path / "empty.png", size=(401, 303))
     picture = np.asarray(Image.open(path))

@@ -115,7 +115,6 @@ def _slice_logic(scene, app_logic, name: str):
 
 def _slice_node(scene, name: str):
     known = scene.GetSingletonNode(name, "vtkMRMLSliceNode") is not None
-    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     node = singleton_view_node(scene, "vtkMRMLSliceNode", name)
     if not known:
         node.SetOrientation(ORIENTATIONS[name])

@@ -34,9 +34,12 @@ class ThreeDView(MRMLView):
         self.node.SetLayoutLabel(NAME)
         self.node.SetLayoutColor(*COLOR)
         self.node.SetMappedInLayout(1)
-        self.managers.SetMRMLDisplayableNode(self.node)
         self.renderer.SetUseDepthPeeling(True)
         self.window.SetAlphaBitPlanes(1)
+        cameras = scene.GetNumberOfNodesByClass("vtkMRMLCameraNode")
+        self.managers.SetMRMLDisplayableNode(self.node)
+        if scene.GetNumberOfNodesByClass("vtkMRMLCameraNode") > cameras:
+            self.look()
 
     def camera_node(self):
         """The camera node which the camera manager gave this view."""
