@@ -1,0 +1,32 @@
+"""Render the icons of the panel from their drawings: ``python docs/icons/render.py`` (needs PySide6)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtCore import Qt  # noqa: E402
+from PySide6.QtGui import QGuiApplication, QImage, QPainter  # noqa: E402
+from PySide6.QtSvg import QSvgRenderer  # noqa: E402
+
+HERE = Path(__file__).parent
+TARGET = HERE.parent.parent / "MoESeg" / "Resources" / "Icons"
+
+
+def render(drawing: Path, target: Path) -> None:
+    """One drawing at its own size, on a transparent background."""
+    renderer = QSvgRenderer(str(drawing))
+    image = QImage(renderer.defaultSize(), QImage.Format.Format_ARGB32)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    renderer.render(painter)
+    painter.end()
+    image.save(str(target))
+
+
+if __name__ == "__main__":
+    application = QGuiApplication([])
+    for drawing in sorted(HERE.glob("*.svg")):
+        render(drawing, TARGET / f"{drawing.stem}.png")
