@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PromptError
-from .geometry import PLANES, Plane, Point, as_matrix
+from .geometry import PLANES, Plane, Point, as_matrix, transform_points
 
 DEFAULT_SEGMENT = "Segment_1"
 
@@ -62,6 +62,10 @@ class Prompt:
         """The same prompt under another ID."""
         return replace(self, id=new_id)
 
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        """The same prompt after an affine (4, 4) transform of patient space; the ID stays."""
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; :func:`prompt_from_dict` is the inverse."""
         data = {"kind": self.kind}
@@ -90,6 +94,9 @@ class PointPrompt(Prompt):
     def ras_points(self) -> tuple[Point, ...]:
         return (self.ras,)
 
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        return replace(self, ras=as_point(transform_points(matrix, self.ras)))
+
 
 @dataclass(frozen=True)
 class BoxPrompt(Prompt):
@@ -113,6 +120,10 @@ class BoxPrompt(Prompt):
     def ras_points(self) -> tuple[Point, ...]:
         return (self.corner_a, self.corner_b)
 
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        corner_a, corner_b = transform_points(matrix, [self.corner_a, self.corner_b])
+        return replace(self, corner_a=as_point(corner_a), corner_b=as_point(corner_b))
+
 
 @dataclass(frozen=True)
 class ScribblePrompt(Prompt):
@@ -135,6 +146,9 @@ class ScribblePrompt(Prompt):
     def ras_points(self) -> tuple[Point, ...]:
         return self.points
 
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        return replace(self, points=tuple(as_point(point) for point in transform_points(matrix, self.points)))
+
 
 @dataclass(frozen=True)
 class PolygonPrompt(Prompt):
@@ -155,6 +169,9 @@ class PolygonPrompt(Prompt):
     @property
     def ras_points(self) -> tuple[Point, ...]:
         return self.points
+
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        return replace(self, points=tuple(as_point(point) for point in transform_points(matrix, self.points)))
 
 
 @dataclass(frozen=True)
@@ -218,6 +235,9 @@ class MaskPrompt(Prompt):
 
     def __hash__(self) -> int:
         return hash(self.content)
+
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        return self if self.ijk_to_ras is None else replace(self, ijk_to_ras=as_matrix(matrix @ self.ijk_to_ras))
 
     def to_dict(self) -> dict[str, Any]:
         data = super().to_dict()

@@ -97,7 +97,7 @@ def _alternative(volume: Volume, answers: dict[SliceKey, SliceAnswer], name: str
 
 
 def _patch(volume: Volume, images: Mapping[SliceKey, NDArray]) -> MaskPatch:
-    """Displayed slices of small numbers (0 outside) as one patch, made one orientation at a time from the slices used."""
+    """Displayed slices of small numbers (0 outside) as one patch, one orientation at a time over the slices used."""
     patches = []
     for axis in sorted({axis for axis, _ in images}):
         indices = [index for used, index in images if used == axis]

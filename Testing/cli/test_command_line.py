@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ThresholdModel, blob_volume
+from fakes import ThresholdModel, blob_volume
 
 from MoESegLib.cli import main
 from MoESegLib.core.errors import PromptError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import blob_volume
+from fakes import blob_volume
 from PIL import Image
 
 from MoESegLib import BoxPrompt, PointPrompt, PolygonPrompt, ScribblePrompt

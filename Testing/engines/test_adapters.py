@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import blob_volume
+from fakes import blob_volume
 
 from MoESegLib import BoxPrompt, PointPrompt, Session, TextPrompt
 from MoESegLib.core.cancel import CancelToken

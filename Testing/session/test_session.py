@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ThresholdModel, blob_volume
+from fakes import ThresholdModel, blob_volume
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -1,0 +1,104 @@
+"""The prompts of a segment, kept in its tags.
+
+Tags travel with the segment: into the saved scene, into ``.seg.nrrd`` files, and, what matters most, into the states of
+Slicer's undo stack. Going back a step therefore brings back voxels and prompts together, whoever asked for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..core.errors import PromptError
+from ..core.geometry import as_matrix
+from ..core.prompts import Prompt, prompt_from_dict
+from ..core.results import SegmentResult
+from .segmentations import IN_PROGRESS, get_tag, set_status, set_tags
+
+
+@dataclass(frozen=True)
+class StoredPrompts:
+    """What a segment's tags say.
+
+    Attributes:
+        prompts: in world RAS, in the order they were given.
+        expert: the expert the user chose, None to let the gate choose.
+        text: the tag itself; equal texts mean equal prompts.
+    """
+
+    prompts: tuple[Prompt, ...] = ()
+    expert: str | None = None
+    text: str = ""
+
+
+def store_prompts(
+    segment: slicer.vtkSegment, prompts: Sequence[Prompt], expert: str | None, world_from_local: NDArray[np.float64]
+) -> str:
+    """Write prompts into a segment's tags and return the text of the tag.
+
+    They are stored in the RAS of the segmentation itself, as its voxels are, so that they stay with the anatomy when a
+    parent transform changes.
+    """
+    text = ""
+    if prompts:
+        local = as_matrix(np.linalg.inv(world_from_local))
+        data = {"expert": expert, "prompts": [prompt.transformed(local).to_dict() for prompt in prompts]}
+        text = json.dumps(data, separators=(",", ":"))
+    set_tags(segment, Prompts=text)
+    return text
+
+
+def stored_prompts(segment: slicer.vtkSegment, segment_id: str, world_from_local: NDArray[np.float64]) -> StoredPrompts:
+    """Read prompts from a segment's tags; they get the segment's present ID.
+
+    Raises:
+        PromptError: the tag is damaged or of a newer version.
+    """
+    text = get_tag(segment, "MoESeg.Prompts")
+    if not text:
+        return StoredPrompts()
+    try:
+        data = json.loads(text)
+        items = data["prompts"] if isinstance(data, dict) else data  # a list was written by the command line
+        expert = data.get("expert") if isinstance(data, dict) else None
+        prompts = [prompt_from_dict({**item, "segment": segment_id}) for item in items]
+    except (ValueError, KeyError, TypeError, AttributeError, PromptError) as error:
+        raise PromptError(
+            f"The prompts saved with the segment {segment.GetName()} cannot be read ({error}). Its voxels are "
+            "untouched; place new prompts to go on."
+        ) from error
+    return StoredPrompts(tuple(prompt.transformed(world_from_local) for prompt in prompts), expert, text)
+
+
+def question_id(text: str, engine: str, extent: str) -> str:
+    """Identifies what was asked: the stored prompts, the engine and whether a slice or the volume was meant."""
+    return hashlib.blake2b(f"{text}|{engine}|{extent}".encode(), digest_size=12).hexdigest() if text else ""
+
+
+def settle(segment: slicer.vtkSegment, asked: str, engine: str, extent: str, result: SegmentResult) -> None:
+    """Note in a segment's tags that its voxels show the answer to a question, and where that answer came from.
+
+    Without a question (no prompts are left) the tags are removed.
+    """
+    if not asked:
+        set_tags(segment, Asked="", Settled="", Model="", Expert="", Confidence="", Extent="", Version="")
+        return
+    confidence = "" if result.confidence is None else f"{result.confidence:.3f}"
+    set_tags(
+        segment,
+        Asked=asked,
+        Settled=asked,
+        Model=engine,
+        Expert=result.expert,
+        Confidence=confidence,
+        Extent=extent,
+        Version=__version__,
+    )
+    set_status(segment, IN_PROGRESS)

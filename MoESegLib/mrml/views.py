@@ -1,0 +1,60 @@
+"""What the slice views tell: the plane a prompt is drawn in, the place mode, jumping to a point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..core.geometry import Plane, Point
+from ..core.volume import Volume
+from .volumes import to_array
+
+
+def plane_under_cursor(scene: slicer.vtkMRMLScene, volume: Volume) -> Plane | None:
+    """The anatomical plane of the slice view the mouse is in, None when it is in none (or in 3D)."""
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is None:
+        return None
+    slice_node = crosshair.GetCursorPositionXYZ([0.0, 0.0, 0.0])
+    return None if slice_node is None else plane_of_view(slice_node, volume)
+
+
+def plane_of_view(slice_node: slicer.vtkMRMLSliceNode, volume: Volume) -> Plane:
+    """The anatomical plane whose voxel axis is nearest to the normal of a slice view."""
+    normal = to_array(slice_node.GetSliceToRAS())[:3, 2]
+    directions = volume.ijk_to_ras[:3, :3] / np.linalg.norm(volume.ijk_to_ras[:3, :3], axis=0)
+    return volume.plane_of(int(np.argmax(np.abs(directions.T @ normal))))
+
+
+def jump_to(scene: slicer.vtkMRMLScene, ras: Point) -> None:
+    """Move all slice views to a point, without changing what lies where in them."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, slicer.vtkMRMLSliceNode.OffsetJumpSlice)
+
+
+def start_placing(scene: slicer.vtkMRMLScene, node: Any, persistent: bool) -> None:
+    """Let the next clicks in the views place points of a markups node.
+
+    Args:
+        persistent: keep placing after the first one.
+    """
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    interaction = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
+    selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
+    selection.SetActivePlaceNodeID(node.GetID())
+    interaction.SetPlaceModePersistence(1 if persistent else 0)
+    interaction.SetCurrentInteractionMode(interaction.Place)
+
+
+def stop_placing(scene: slicer.vtkMRMLScene) -> None:
+    """Back to ordinary mouse clicks."""
+    interaction = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
+    if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
+        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+def is_placing(scene: slicer.vtkMRMLScene) -> bool:
+    """Whether the next click in a view places something."""
+    interaction = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
+    return interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place
