@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from MoESegLib.core.volume import Volume
+from MoESegLib.weights import model_cards
 
 ROOT = Path(__file__).parent.parent
 MODULE = ROOT / "MoESeg"
@@ -251,3 +252,16 @@ def test_the_sample_volume_is_the_dicom_series(demo_volume: Volume) -> None:
 def test_the_thumbnail_of_the_sample_has_the_size_of_slicers_buttons() -> None:
     with Image.open(ICONS / "MoESegDemo.png") as thumbnail:
         assert thumbnail.size == (260, 280)
+
+
+def test_the_offline_page_names_every_download_with_its_size_and_checksum() -> None:
+    page = (ROOT / "docs" / "offline.md").read_text(encoding="utf-8")
+    for card in model_cards().values():
+        if card.provider["kind"] == "local" or card.architecture == "sam_med3d":  # nothing to download, or no engine
+            continue
+        row = next(line for line in page.splitlines() if line.startswith("|") and f"`{card.name}`" in line)
+        assert card.size_bytes is None or str(card.size_bytes) in row
+        assert card.sha256 is None or card.sha256 in row
+        assert card.provider.get("url", "") in row
+        assert card.provider.get("requirement", "") in row
+        assert card.provider.get("repository", "") in row
