@@ -1,0 +1,186 @@
+"""What a user does with the mouse in a slice view, told to the MRML nodes in the order Slicer tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .errors import HarnessError
+from .scene import SlicerScene
+
+Point = Sequence[float]
+
+
+class Pointer:
+    """The mouse over the slice views. All points are world RAS, in millimeters."""
+
+    def __init__(self, booted: SlicerScene) -> None:
+        self._booted = booted
+        self._scene = booted.scene
+
+    # moving
+    def move_to(self, ras: Point, view: str = "Red") -> None:
+        """Scroll a view to a point and hold the mouse over it."""
+        slice_node = self._slice(view)
+        slice_node.JumpSliceByOffsetting(*ras)
+        crosshair = self._scene.GetNodeByID("vtkMRMLCrosshairNodedefault")
+        crosshair.SetCursorPositionXYZ(list(self._to_xyz(slice_node, ras)), slice_node)
+        crosshair.SetCursorPositionRAS(list(ras))
+
+    def _slice(self, view: str) -> Any:
+        if view not in self._booted.slice_logics:
+            raise HarnessError(f"there is no slice view {view}; there are {list(self._booted.slice_logics)}")
+        return self._booted.slice_logics[view].GetSliceNode()
+
+    @staticmethod
+    def _to_xyz(slice_node: Any, ras: Point) -> tuple[float, ...]:
+        import vtk
+
+        inverse = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(slice_node.GetXYToRAS(), inverse)
+        return inverse.MultiplyPoint((*ras, 1.0))[:3]
+
+    # placing
+    @property
+    def placing(self) -> bool:
+        interaction = self._booted.application_logic.GetInteractionNode()
+        return interaction.GetCurrentInteractionMode() == interaction.Place
+
+    def place_point(self, ras: Point, view: str = "Red") -> Any:
+        """A left click in place mode: the active markups node gets a point, and is returned.
+
+        Raises:
+            HarnessError: Not in place mode, no class of markups chosen, or the node is locked.
+        """
+        node = self._active_node()
+        self.move_to(ras, view)
+        if node.IsA("vtkMRMLMarkupsROINode") and node.GetNumberOfControlPoints():
+            # The second corner: the ROI node turns two points into center and size by itself.
+            node.AddControlPointWorld(self._vector(ras))
+        else:
+            index = self._add_preview(node, ras)
+            node.SetNthControlPointPositionWorld(index, *ras, node.PositionDefined)
+        if self._is_complete(node):
+            self._end_placement()
+        return node
+
+    def place_box(self, corner_a: Point, corner_b: Point, view: str = "Red") -> Any:
+        """Two clicks that place a ROI by opposite corners; returns the ROI node."""
+        node = self._active_node()
+        if not node.IsA("vtkMRMLMarkupsROINode"):
+            raise HarnessError(f"place mode is for {node.GetClassName()}, not for a ROI")
+        self.place_point(corner_a, view)
+        if not self.placing:
+            raise HarnessError("place mode ended after the first corner")
+        self.place_point(corner_b, view)
+        return node
+
+    def place_curve(self, points: Sequence[Point], view: str = "Red") -> Any:
+        """Clicks along a curve, then the right click that ends it; returns the node."""
+        node = self._active_node()
+        for point in points:
+            self.place_point(point, view)
+        self.finish_placing()
+        return node
+
+    def finish_placing(self) -> None:
+        """The right click or double click that ends a curve."""
+        if self.placing:
+            self._end_placement()
+
+    def _active_node(self) -> Any:
+        if not self.placing:
+            raise HarnessError("a click places nothing: the mouse is not in place mode")
+        selection = self._booted.application_logic.GetSelectionNode()
+        node_id = selection.GetActivePlaceNodeID()
+        node = self._scene.GetNodeByID(node_id) if node_id else None
+        if node is None:
+            class_name = selection.GetActivePlaceNodeClassName()
+            if not class_name:
+                raise HarnessError("place mode has no class of markups to place")
+            node = self._booted.logics["Markups"].AddNewMarkupsNode(class_name)
+            selection.SetActivePlaceNodeID(node.GetID())
+        if node.GetLocked():
+            raise HarnessError(f"{node.GetName()} is locked")
+        return node
+
+    def _add_preview(self, node: Any, ras: Point) -> int:
+        """The point that follows the mouse before the click; it is there, but not yet defined."""
+        with _silenced(node, node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent):
+            index = node.AddControlPointWorld(self._vector(ras))
+            if index < 0:
+                raise HarnessError(f"{node.GetName()} takes no more points")
+            node.SetNthControlPointPositionWorld(index, *ras, node.PositionPreview)
+        return index
+
+    @staticmethod
+    def _vector(ras: Point) -> Any:
+        import vtk
+
+        return vtk.vtkVector3d(*ras)
+
+    def _is_complete(self, node: Any) -> bool:
+        if node.IsA("vtkMRMLMarkupsFiducialNode"):
+            return True
+        if node.IsA("vtkMRMLMarkupsROINode"):
+            return max(node.GetSize()) > 0
+        return bool(node.GetControlPointPlacementComplete())
+
+    def _end_placement(self) -> None:
+        logic = self._booted.application_logic
+        interaction, selection = logic.GetInteractionNode(), logic.GetSelectionNode()
+        if not interaction.GetPlaceModePersistence():
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        elif selection.GetActivePlaceNodeClassName() != "vtkMRMLMarkupsFiducialNode":
+            selection.SetActivePlaceNodeID(None)  # the next click starts another node
+
+    # dragging
+    def drag_point(self, node: Any, index: int, ras: Point, steps: int = 4) -> None:
+        """Take a control point with the mouse and let it go elsewhere.
+
+        Raises:
+            HarnessError: The node or the point is locked, or there is no such point.
+        """
+        if not 0 <= index < node.GetNumberOfControlPoints():
+            raise HarnessError(f"{node.GetName()} has no point {index}")
+        if node.GetLocked() or node.GetNthControlPointLocked(index):
+            raise HarnessError(f"{node.GetName()} or its point {index} is locked")
+        start = [0.0, 0.0, 0.0]
+        node.GetNthControlPointPositionWorld(index, start)
+        with self._interaction(node, index):
+            for step in range(1, steps + 1):
+                part = step / steps
+                between = [a + part * (b - a) for a, b in zip(start, ras, strict=True)]
+                node.SetNthControlPointPositionWorld(index, *(ras if step == steps else between))
+
+    def drag_box(self, node: Any, center: Point, size: Point) -> None:
+        """Move and resize a ROI by its handles to a center and a size in millimeters."""
+        if node.GetLocked():
+            raise HarnessError(f"{node.GetName()} is locked")
+        with self._interaction(node, 0):
+            node.SetSize(*size)
+            node.SetCenter(*center)
+
+    @contextmanager
+    def _interaction(self, node: Any, index: int) -> Iterator[None]:
+        node.InvokeEvent(node.PointStartInteractionEvent, index)
+        yield
+        node.InvokeEvent(node.PointEndInteractionEvent, index)
+
+
+@contextmanager
+def _silenced(node: Any, *events: int) -> Iterator[None]:
+    """No observer hears these events: Slicer's own widget adds a preview point without them."""
+    tags = []
+    for event in events:
+
+        def swallow(caller: Any, name: str, node: Any = node, position: int = len(tags)) -> None:
+            node.GetCommand(tags[position]).SetAbortFlag(1)
+
+        tags.append(node.AddObserver(event, swallow, 1e9))
+    try:
+        yield
+    finally:
+        for tag in tags:
+            node.RemoveObserver(tag)

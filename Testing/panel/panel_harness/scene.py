@@ -1,0 +1,117 @@
+"""A scene with everything the Slicer application puts around it: singletons, slice views, logics.
+
+The order matters: the Markups logic wants a selection node, the Volumes logic wants "Colors" in the application logic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+_SINGLETONS = (
+    ("vtkMRMLSelectionNode", "Singleton"),
+    ("vtkMRMLInteractionNode", "Singleton"),
+    ("vtkMRMLCrosshairNode", "default"),
+)
+_SLICES = (("Red", "Axial", "R"), ("Green", "Coronal", "G"), ("Yellow", "Sagittal", "Y"))
+_LOGICS = (
+    ("SubjectHierarchy", "vtkSlicerSubjectHierarchyModuleLogic"),
+    ("Units", "vtkSlicerUnitsLogic"),
+    ("Terminologies", "vtkSlicerTerminologiesModuleLogic"),
+    ("Annotations", "vtkSlicerAnnotationModuleLogic"),
+    ("Volumes", "vtkSlicerVolumesLogic"),
+    ("Segmentations", "vtkSlicerSegmentationsModuleLogic"),
+    ("Markups", "vtkSlicerMarkupsLogic"),
+    ("Models", "vtkSlicerModelsLogic"),
+    ("Transforms", "vtkSlicerTransformLogic"),
+    ("CropVolume", "vtkSlicerCropVolumeLogic"),
+    ("Sequences", "vtkSlicerSequencesLogic"),
+    ("Tables", "vtkSlicerTablesLogic"),
+    ("Texts", "vtkSlicerTextsLogic"),
+)
+
+
+@dataclass
+class SlicerScene:
+    """The scene and its logics."""
+
+    scene: Any
+    application_logic: Any
+    logics: dict[str, Any] = field(default_factory=dict)
+    slice_logics: dict[str, Any] = field(default_factory=dict)
+
+
+def boot_scene() -> SlicerScene:
+    """A fresh scene as Slicer has it right after start, without the color and terminology files."""
+    import slicer
+    import vtk
+
+    # The color and terminology files are not in slicer-core; VTK would say so at length.
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    scene = slicer.vtkMRMLScene()
+    for class_name, tag in _SINGLETONS:
+        node = scene.CreateNodeByClass(class_name)
+        node.SetSingletonTag(tag)
+        scene.AddNode(node)
+        node.UnRegister(None)
+    application_logic = slicer.vtkSlicerApplicationLogic()
+    application_logic.SetMRMLScene(scene)
+    booted = SlicerScene(scene, application_logic)
+    _add_color_logic(booted)
+    for name, class_name in _LOGICS:
+        logic = getattr(slicer, class_name)()
+        logic.SetMRMLApplicationLogic(application_logic)
+        application_logic.SetModuleLogic(name, logic)
+        logic.SetMRMLScene(scene)
+        booted.logics[name] = logic
+    _add_slices(booted)
+    vtk.vtkObject.GlobalWarningDisplayOn()
+    return booted
+
+
+def _add_color_logic(booted: SlicerScene) -> None:
+    import slicer
+
+    color = slicer.vtkSlicerColorLogic()
+    booted.application_logic.SetColorLogic(color)
+    color.SetMRMLApplicationLogic(booted.application_logic)
+    color.SetMRMLScene(booted.scene)
+    booted.application_logic.SetModuleLogic("Colors", color)
+    booted.logics["Colors"] = color
+
+
+def _add_slices(booted: SlicerScene) -> None:
+    import slicer
+    import vtk
+
+    collection = vtk.vtkCollection()
+    for name, orientation, label in _SLICES:
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(booted.application_logic)
+        logic.SetMRMLScene(booted.scene)
+        node = logic.AddSliceNode(name)
+        node.SetName(name)
+        node.SetOrientation(orientation)
+        node.SetLayoutLabel(label)
+        node.SetDimensions(400, 400, 1)
+        node.SetFieldOfView(250, 250, 1)
+        collection.AddItem(logic)
+        booted.slice_logics[name] = logic
+    booted.application_logic.SetSliceLogics(collection)
+
+
+def clear_scene(booted: SlicerScene) -> None:
+    """What "Close scene" does: all nodes but the singletons go; the views look at nothing."""
+    booted.scene.Clear(0)
+    interaction = booted.application_logic.GetInteractionNode()
+    interaction.SetPlaceModePersistence(0)
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    booted.application_logic.GetSelectionNode().SetActivePlaceNodeID(None)
+    for logic in booted.slice_logics.values():
+        composite = logic.GetSliceCompositeNode()
+        for forget in (
+            composite.SetBackgroundVolumeID,
+            composite.SetForegroundVolumeID,
+            composite.SetLabelVolumeID,
+        ):
+            forget(None)
