@@ -95,7 +95,9 @@ class BoundSignal:
         self.owner, self.name = owner, name
 
     def _signature(self) -> str:
-        return class_facts(real_name(self.owner._raw)).signals[self.name][0]
+        # clicked() is only clicked(bool) with its default; the full one is meant.
+        overloads = class_facts(real_name(self.owner._raw)).signals[self.name]
+        return max(overloads, key=lambda signature: len(signature_types(signature)))
 
     def connect(self, slot: Callable[..., Any]) -> bool:
         return self.owner.connect(self._signature(), slot)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from PySide6 import QtCore
+
 from .manifest import class_facts
 from .object_proxy import ObjectProxy, keep, real_name
 from .values import unwrap, wrap
@@ -76,7 +78,9 @@ def python_base(raw_class: type) -> type:
 
 
 def _defined_in_python(cls: type, instance: Any, name: str) -> bool:
-    if name in object.__getattribute__(instance, "__dict__"):
+    own = object.__getattribute__(instance, "__dict__")
+    # PySide6 caches the signals it has handed out in the same dictionary.
+    if name in own and not isinstance(own[name], QtCore.SignalInstance):
         return True
     subclasses = cls.__mro__[: next(i for i, base in enumerate(cls.__mro__) if "is_python_subclass" in vars(base))]
     return any(name in vars(base) for base in subclasses)

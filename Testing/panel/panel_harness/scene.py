@@ -85,19 +85,32 @@ def _add_slices(booted: SlicerScene) -> None:
     import vtk
 
     collection = vtk.vtkCollection()
-    for name, orientation, label in _SLICES:
+    for name, _, label in _SLICES:
         logic = slicer.vtkMRMLSliceLogic()
         logic.SetMRMLApplicationLogic(booted.application_logic)
         logic.SetMRMLScene(booted.scene)
         node = logic.AddSliceNode(name)
         node.SetName(name)
-        node.SetOrientation(orientation)
         node.SetLayoutLabel(label)
-        node.SetDimensions(400, 400, 1)
-        node.SetFieldOfView(250, 250, 1)
         collection.AddItem(logic)
         booted.slice_logics[name] = logic
     booted.application_logic.SetSliceLogics(collection)
+    _reset_slices(booted)
+
+
+def _reset_slices(booted: SlicerScene) -> None:
+    for name, orientation, _ in _SLICES:
+        node = booted.slice_logics[name].GetSliceNode()
+        node.SetDimensions(400, 400, 1)
+        node.SetXYZOrigin(0, 0, 0)
+        node.SetFieldOfView(250, 250, 1)
+        node.GetSliceToRAS().Identity()
+        node.SetOrientation(orientation)
+        node.UpdateMatrices()
+        composite = booted.slice_logics[name].GetSliceCompositeNode()
+        composite.SetBackgroundVolumeID(None)
+        composite.SetForegroundVolumeID(None)
+        composite.SetLabelVolumeID(None)
 
 
 def clear_scene(booted: SlicerScene) -> None:
@@ -107,11 +120,4 @@ def clear_scene(booted: SlicerScene) -> None:
     interaction.SetPlaceModePersistence(0)
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     booted.application_logic.GetSelectionNode().SetActivePlaceNodeID(None)
-    for logic in booted.slice_logics.values():
-        composite = logic.GetSliceCompositeNode()
-        for forget in (
-            composite.SetBackgroundVolumeID,
-            composite.SetForegroundVolumeID,
-            composite.SetLabelVolumeID,
-        ):
-            forget(None)
+    _reset_slices(booted)
