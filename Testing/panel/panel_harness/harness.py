@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import shiboken6
 from PySide6 import QtCore, QtWidgets
 
 from . import dialogs, user
@@ -22,7 +24,7 @@ from .errors import HarnessError, PanelError
 from .object_proxy import forget_connections, forget_deleted, keep
 from .pointer import Point, Pointer
 from .python_services import Packaging, make_i18n, make_packaging, make_pytorch_utils, packaging
-from .scene import boot_scene, clear_scene
+from .scene import boot_scene, clear_scene, shut_down_scene
 from .source_check import is_slicer_name
 from .stand_ins import stand_in_class
 from .theme import set_theme
@@ -81,9 +83,17 @@ class Harness:
         self.attach()
         dialogs.install()
         self._window.show()
+        atexit.register(self._stop)
         sys.excepthook = self._record
         threading.excepthook = lambda args: self._record(args.exc_type, args.exc_value, args.exc_traceback)
         self.pump()
+
+    def _stop(self) -> None:
+        """Take widgets and scene down in order, before Python takes them down in any order."""
+        for raw in self.qt_app.topLevelWidgets():
+            if shiboken6.isValid(raw):
+                shiboken6.delete(raw)
+        shut_down_scene(self._booted)
 
     def attach(self) -> None:
         """Make this harness's scene, application and modules those of the ``slicer`` package."""

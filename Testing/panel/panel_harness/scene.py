@@ -121,3 +121,18 @@ def clear_scene(booted: SlicerScene) -> None:
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     booted.application_logic.GetSelectionNode().SetActivePlaceNodeID(None)
     _reset_slices(booted)
+
+
+def shut_down_scene(booted: SlicerScene) -> None:
+    """Take the logics off the scene before Python ends.
+
+    Python drops them in any order; a slice logic that outlives the color logic's last event crashes.
+    """
+    import vtk
+
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    for logic in booted.slice_logics.values():
+        logic.SetMRMLScene(None)
+    for logic in reversed(list(booted.logics.values())):
+        logic.SetMRMLScene(None)
+    booted.application_logic.SetMRMLScene(None)

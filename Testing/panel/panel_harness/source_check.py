@@ -31,19 +31,25 @@ def is_slicer_name(name: str) -> bool:
 
 
 def check_source(path: Path, own_packages: tuple[str, ...] = ("MoESeg", "MoESegLib")) -> list[str]:
-    """Everything in a Python file (with the ``.ui`` files beside it) or in a ``.ui`` file that Slicer would refuse."""
+    """Everything Slicer would refuse in a ``.ui`` file, or in a Python file and the ``.ui`` files of its module."""
     path = Path(path)
     if path.suffix == ".ui":
         return check_ui(path)
     tree = ast.parse(path.read_text("utf-8"))
     found = [*_slicer_names(tree), *_file_scope_imports(tree, own_packages)]
     classes: dict[str, str] = {}
-    for ui in sorted((path.parent / "Resources" / "UI").glob("*.ui")):
+    for ui in _ui_files(path):
         found += [(0, problem) for problem in check_ui(ui)]
         classes |= ui_classes(ET.fromstring(ui.read_text("utf-8")))
     if classes:
         found += _ui_members(tree, classes)
     return [f"{path.name}:{line}: {problem}" if line else problem for line, problem in sorted(set(found))]
+
+
+def _ui_files(path: Path) -> list[Path]:
+    """The ``.ui`` files of a module's file, or of a file in a package beside the module."""
+    folders = [folder / "Resources" / "UI" for folder in path.resolve().parents[:2]]
+    return next((sorted(folder.glob("*.ui")) for folder in folders if folder.is_dir()), [])
 
 
 def _slicer_names(tree: ast.AST) -> Iterator[tuple[int, str]]:

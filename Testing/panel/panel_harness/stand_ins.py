@@ -28,6 +28,7 @@ _BEHAVIOR_FILES = (
     "container_widgets",
     "node_widgets",
     "segment_widgets",
+    "editor_widgets",
     "markups_widgets",
     "views",
     "application",
