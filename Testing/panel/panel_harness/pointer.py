@@ -26,7 +26,6 @@ class Pointer:
         slice_node.JumpSliceByOffsetting(*ras)
         crosshair = self._scene.GetNodeByID("vtkMRMLCrosshairNodedefault")
         crosshair.SetCursorPositionXYZ(list(self._to_xyz(slice_node, ras)), slice_node)
-        crosshair.SetCursorPositionRAS(list(ras))
 
     def _slice(self, view: str) -> Any:
         if view not in self._booted.slice_logics:
