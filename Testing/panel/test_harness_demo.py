@@ -164,6 +164,22 @@ def test_a_closed_scene_leaves_singletons_views_and_no_nodes(harness: Harness, p
     assert slicer.app.layoutManager().sliceWidget("Green").mrmlSliceNode().GetOrientation() == "Coronal"
 
 
+def test_a_saved_scene_comes_back(harness: Harness, panel: LoadedModule, tmp_path: Path) -> None:
+    import slicer
+
+    volume = add_volume()
+    harness.choose(panel.ui.volumeSelector, "CT")
+    segment(harness, panel, "liver")
+    before = slicer.util.arrayFromVolume(volume).copy()
+    path = harness.save_scene(tmp_path / "case.mrb")
+    harness.restart_scene()
+    harness.open_scene(path)
+    assert np.array_equal(slicer.util.arrayFromVolume(slicer.util.getNode("CT")), before)
+    assert panel.logic.getParameterNode().GetNodeReference("segmentation").GetSegmentation().GetNumberOfSegments() == 1
+    assert panel.ui.volumeSelector.nodeCount() == 1
+    assert slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton") is harness.interaction_node
+
+
 def test_a_picture_of_the_panel_shows_the_theme(harness: Harness, panel: LoadedModule, tmp_path: Path) -> None:
     from PySide6 import QtGui
 

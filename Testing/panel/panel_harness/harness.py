@@ -155,9 +155,9 @@ class Harness:
         self._tolerant = True
         for loaded in list(self.loaded):
             self.unload(loaded)
-        self._tolerant = False
         self.attach()
         self.restart_scene()
+        self._tolerant = False
         self.qt_app._settings.clear()
         dialogs.recorder.reset()
         packaging.reset()
@@ -167,6 +167,18 @@ class Harness:
     def restart_scene(self) -> None:
         """Close the scene as the user does."""
         clear_scene(self._booted)
+        self.pump()
+
+    def save_scene(self, path: str | Path) -> Path:
+        """Save the scene as ``.mrb``."""
+        if not self.scene.WriteToMRB(str(path)):
+            raise HarnessError(f"the scene could not be saved as {path}")
+        return Path(path)
+
+    def open_scene(self, path: str | Path) -> None:
+        """Close the scene and load a ``.mrb``."""
+        if not self.scene.ReadFromMRB(str(path), True):
+            raise HarnessError(f"{path} could not be loaded")
         self.pump()
 
     # module

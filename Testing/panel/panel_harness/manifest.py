@@ -112,10 +112,15 @@ class ClassFacts:
     def has(self, member: str) -> bool:
         return any(member in names for names in (self.properties, self.signals, self.methods, self.enums))
 
+# PythonQt wraps these Qt classes, but the extraction took widgets and values only; names as in Qt's documentation.
+_MORE_QT: dict[str, dict[str, Any]] = {
+    "QClipboard": {"b": ["QObject"], "s": ["dataChanged()"], "m": ["clear", "setText", "text"]},
+}
+
 
 def class_entry(name: str) -> dict[str, Any] | None:
     """The manifest's own entry of one class, or None when nothing is known of it."""
-    return MANIFEST["classes"].get(name) or _UNREAD_BASES.get(name) or MANIFEST["qt"].get(name)
+    return MANIFEST["classes"].get(name) or _UNREAD_BASES.get(name) or MANIFEST["qt"].get(name) or _MORE_QT.get(name)
 
 
 def is_slicer_class(name: str) -> bool:

@@ -5,6 +5,7 @@ The order matters: the Markups logic wants a selection node, the Volumes logic w
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,7 @@ def boot_scene() -> SlicerScene:
         node.SetSingletonTag(tag)
         scene.AddNode(node)
         node.UnRegister(None)
+    _add_cache(scene)
     application_logic = slicer.vtkSlicerApplicationLogic()
     application_logic.SetMRMLScene(scene)
     booted = SlicerScene(scene, application_logic)
@@ -67,6 +69,19 @@ def boot_scene() -> SlicerScene:
     _add_slices(booted)
     vtk.vtkObject.GlobalWarningDisplayOn()
     return booted
+
+
+def _add_cache(scene: Any) -> None:
+    """Reading a ``.mrb`` unpacks it into the cache folder."""
+    import slicer
+
+    cache = slicer.vtkCacheManager()
+    cache.SetRemoteCacheDirectory(tempfile.mkdtemp(prefix="slicer-panel-harness-cache-"))
+    cache.SetMRMLScene(scene)
+    manager = slicer.vtkDataIOManager()
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
 
 
 def _add_color_logic(booted: SlicerScene) -> None:
