@@ -112,6 +112,7 @@ class ClassFacts:
     def has(self, member: str) -> bool:
         return any(member in names for names in (self.properties, self.signals, self.methods, self.enums))
 
+
 # PythonQt wraps these Qt classes, but the extraction took widgets and values only; names as in Qt's documentation.
 _MORE_QT: dict[str, dict[str, Any]] = {
     "QClipboard": {"b": ["QObject"], "s": ["dataChanged()"], "m": ["clear", "setText", "text"]},

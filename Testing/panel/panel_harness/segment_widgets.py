@@ -6,6 +6,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import glyphs
 from .node_widgets import Observations
 from .stand_ins import Behavior, behavior, stand_in_class
 from .value_widgets import row_layout
@@ -51,7 +52,9 @@ class SegmentsTableView(Behavior):
         self._filling = False
         self._node_events, self._scene_events = Observations(self), Observations(self)
         self._table = QtWidgets.QTableWidget(0, 4)
-        self._table.setHorizontalHeaderLabels(["👁", "🎨", "⚐", "Name"])
+        self._table.setHorizontalHeaderLabels(["", "", "⚐", "Name"])
+        self._table.horizontalHeaderItem(VISIBLE).setIcon(glyphs.eye(opened=True, color="#808080"))
+        self._table.horizontalHeaderItem(COLOR).setIcon(glyphs.swatches("#d9534f", "#5cb85c", "#428bca"))
         self._table.verticalHeader().hide()
         self._table.horizontalHeader().setStretchLastSection(True)
         for column in (VISIBLE, COLOR, STATUS):
@@ -120,11 +123,13 @@ class SegmentsTableView(Behavior):
     def _fill_row(self: Any, row: int, segment_id: str) -> None:
         segment = self._node.GetSegmentation().GetSegment(segment_id)
         display = self._node.GetDisplayNode()
-        shown = display is None or display.GetSegmentVisibility(segment_id)
-        for column, text in ((VISIBLE, "👁" if shown else "–"), (COLOR, ""), (NAME, segment.GetName())):
-            self._cell(row, column).setText(text)
+        # The display node hears of a new segment after the table.
+        known = display is not None and display.GetSegmentDisplayPropertiesDefined(segment_id)
+        shown = not known or display.GetSegmentVisibility(segment_id)
+        self._cell(row, VISIBLE).setIcon(glyphs.eye(bool(shown)))
+        self._cell(row, NAME).setText(segment.GetName())
         self._cell(row, STATUS).setText(_STATUS_GLYPHS[_status(segment)])
-        self._cell(row, COLOR).setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+        self._cell(row, COLOR).setIcon(glyphs.swatches(QtGui.QColor.fromRgbF(*segment.GetColor())))
         self._cell(row, NAME).setData(_ID_ROLE, segment_id)
         for column in (VISIBLE, COLOR, STATUS):
             self._cell(row, column).setFlags(self._cell(row, column).flags() & ~_EDITABLE)
