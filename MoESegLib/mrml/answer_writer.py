@@ -9,6 +9,7 @@ import slicer
 
 from ..core.errors import Cancelled, LockedError
 from ..core.prompts import Prompt
+from ..core.results import MaskPatch
 from ..engines.protocol import Engine
 from ..session import Session
 from .answers import Answer, Update
@@ -95,6 +96,7 @@ class AnswerWriter:
         patch = result.prediction.patch
         question = self.question(self._tag(segment_id, "Prompts"))
         added = removed = 0
+        shown: MaskPatch | None = patch
         if self._tag(segment_id, "Asked") != settled:
             shown = self.shown.get(segment_id, settled)
             if shown is None:
@@ -107,7 +109,8 @@ class AnswerWriter:
                 return None
             settle(segment_of(self.segmentation, segment_id), question, self.engine.name, self.extent, result)
         self.shown.put(segment_id, question, patch)
-        return Answer(segment_id, result, added, removed, patch.count * session.volume.voxel_volume / 1000)
+        milliliters = patch.count * session.volume.voxel_volume / 1000
+        return Answer(segment_id, result, added, removed, milliliters, shown)
 
     def _take_failures(self, session: Session, update: Update) -> None:
         """Say once why a prediction failed; the prompts stay."""

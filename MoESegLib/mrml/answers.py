@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..core.results import SegmentResult
+from ..core.results import MaskPatch, SegmentResult
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Answer:
         result: expert, confidence, alternatives, notes and mask.
         added, removed: voxels given to the segment and taken from it; locked segments kept theirs.
         volume_ml: milliliters of the answer.
-        seconds: the prediction took.
+        before: the mask of the model that the segment showed before.
     """
 
     segment: str
@@ -24,6 +24,7 @@ class Answer:
     added: int = 0
     removed: int = 0
     volume_ml: float = 0.0
+    before: MaskPatch = field(default_factory=MaskPatch)
 
 
 @dataclass

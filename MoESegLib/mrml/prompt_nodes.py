@@ -20,7 +20,7 @@ from ..core.geometry import PLANES, Plane
 from ..core.prompts import BoxPrompt, PointPrompt, PolygonPrompt, Prompt, ScribblePrompt, as_point
 from ..core.volume import Volume
 from .prompt_shapes import box_from_roi, curve_points, roi_from_box
-from .views import plane_under_cursor
+from .views import keep_placing, plane_under_cursor
 
 SEGMENTATION_ROLE = "MoESeg.segmentation"
 SEGMENT, KIND, PROMPT, PLANE = "MoESeg.Segment", "MoESeg.Kind", "MoESeg.Prompt", "MoESeg.Plane"
@@ -140,6 +140,13 @@ class PromptNodes:
                     if node.GetNthControlPointPositionStatus(index) == slicer.vtkMRMLMarkupsNode.PositionDefined:
                         node.RemoveNthControlPoint(index)
 
+    def remove_unused(self) -> None:
+        """Remove markups that were made for placing and got no point."""
+        with self._silence():
+            for node in self._find():
+                if node.GetNumberOfDefinedControlPoints() == 0 and not self._is_placed_into(node):
+                    self._remove(node)
+
     def new_node(self, segment_id: str, name: str, kind: str) -> Any:
         """Markups to place into: the point list of that sign, or a new shape.
 
@@ -150,7 +157,8 @@ class PromptNodes:
             found = [node for node in self.nodes(segment_id) if node.GetAttribute(KIND) == kind]
             if found:
                 return found[0]
-        node = self.scene.AddNewNodeByClass(NODE_CLASSES[kind[:-1]], f"{name} {_TITLES[kind]}")
+        with keep_placing(self.scene):
+            node = self.scene.AddNewNodeByClass(NODE_CLASSES[kind[:-1]], f"{name} {_TITLES[kind]}")
         node.SetAttribute(SEGMENT, segment_id)
         node.SetAttribute(KIND, kind)
         node.SetNodeReferenceID(SEGMENTATION_ROLE, self.segmentation_id)

@@ -61,6 +61,12 @@ class SceneSession:
         cache: embeddings and decoder outputs, kept when the panel opens another session on the same volume.
         worker: the inference thread; by default the one that all sessions share.
 
+    Attributes:
+        auto_run: predict after every prompt; otherwise :meth:`retry` does.
+        lesion_name: of the numbered segments that clicks make in lesion mode.
+        progress: finished fraction and message of the running prediction, or None.
+        closed: a node went away, or :meth:`close` was called.
+
     Raises:
         VolumeError, GeometryError: the nodes cannot be used; nothing was changed.
     """
@@ -84,6 +90,7 @@ class SceneSession:
         self.extent: Extent3D = extent
         self.progress: tuple[float, str] | None = None
         self.lesion_name = "Lesion"
+        self.auto_run = True
         self.closed = False
         self._cache = cache if cache is not None else EngineCache()
         self._worker = worker
@@ -109,6 +116,13 @@ class SceneSession:
             PromptError: there is no such segment, or its saved prompts are damaged.
         """
         return self._planned(segment_id)[0]
+
+    def safe_prompts(self, segment_id: str) -> tuple[Prompt, ...]:
+        """As :meth:`prompts`, but nothing where they cannot be read; for showing them."""
+        try:
+            return self.prompts(segment_id)
+        except PromptError:
+            return ()
 
     def add(self, prompt: Prompt) -> str:
         """Add a prompt to the segment it names; returns its ID. The answer comes with a later :meth:`pump`.
@@ -228,6 +242,10 @@ class SceneSession:
         segment = segment_of(self.segmentation, segment_id)
         return get_tag(segment, "MoESeg.Asked") == get_tag(segment, "MoESeg.Settled")
 
+    def has_unanswered(self) -> bool:
+        """Whether some segment's voxels do not show the answer to its prompts."""
+        return any(not self.is_settled(segment_id) for segment_id in segment_ids(self.segmentation))
+
     def cancel(self) -> None:
         """Give up what runs or waits; voxels stay as they are, and :meth:`retry` asks again for what ran."""
         for segment_id in self._edits.clear():
@@ -237,7 +255,7 @@ class SceneSession:
         self.progress = None
 
     def retry(self) -> None:
-        """Ask again for every segment whose voxels do not show the answer to its prompts."""
+        """Ask (again) for every segment whose voxels do not show the answer to its prompts."""
         self._answers.forget_failures()
         for segment_id in segment_ids(self.segmentation):
             if not self.is_settled(segment_id):
@@ -345,14 +363,17 @@ class SceneSession:
         prompts = [prompt_of(prompt, segment_id) for prompt in edit.prompts]
         segment = segment_of(self.segmentation, segment_id)
         before = self._stored(segment_id)
-        self._session.set_segment(segment_id, prompts, edit.expert)
-        self._answers.ask_what_is_shown(self._session, segment_id, before)
         text = store_prompts(segment, prompts, edit.expert, world_from_local(self.segmentation))
+        run = self.auto_run or not prompts
+        if run:
+            # As they come back from the tags, rounding included, so that the same prompts always ask the same.
+            self._session.set_segment(segment_id, self._stored(segment_id).prompts, edit.expert)
+            self._answers.ask_what_is_shown(self._session, segment_id, before)
         set_tags(segment, Asked=self._answers.question(text))
         if edit.drawing is not None:
             set_tags(segment, Settled=self._answers.shown.put_drawing(segment_id, edit.drawing))
         self._told[segment_id] = text
-        self._active = segment_id
+        self._active = segment_id if run else None
         self._show(segment_id)
         if not prompts:
             self._answers.published.put(segment_id)
@@ -422,7 +443,7 @@ class SceneSession:
                 continue
             self._show(segment_id)
             # Writing an answer that is still missing would make redo impossible; the user can ask for it.
-            if restored or (not self.is_settled(segment_id) and self.can_redo):
+            if restored or (not self.is_settled(segment_id) and (self.can_redo or not self.auto_run)):
                 self._told[segment_id] = stored.text
             else:
                 self._tell(segment_id, stored)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,17 @@ def stop_placing(scene: slicer.vtkMRMLScene) -> None:
     interaction = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
     if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
         interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+
+@contextmanager
+def keep_placing(scene: slicer.vtkMRMLScene) -> Iterator[None]:
+    """Markups added in here do not become the ones that clicks are placed into, as the Markups logic would have it."""
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    before = (selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()) if selection else ("", "")
+    yield
+    if selection is not None:
+        selection.SetReferenceActivePlaceNodeClassName(before[0] or "")
+        selection.SetActivePlaceNodeID(before[1])
 
 
 def is_placing(scene: slicer.vtkMRMLScene) -> bool:

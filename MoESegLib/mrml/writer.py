@@ -6,7 +6,7 @@ overlap and intensity range hold, and prompts and brush strokes share one stack 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import slicer
@@ -24,7 +24,54 @@ UNDO_STATES = 30
 """Slicer keeps 5 by default. Unchanged label maps are shared between states: 30 states of a session that edits one
 slice of a 512 x 512 x 200 volume need less memory than one full label map (52 MB)."""
 
-_EDITOR_TAG = "SegmentEditor"  # the node that the Segment Editor module itself uses
+_EDITOR_TAG = "MoESeg"
+
+
+class History(Protocol):
+    """A stack of undo states. The writer has one of its own; the panel lends that of its embedded Segment Editor."""
+
+    def attach(self, editor_node: Any, segmentation: Any, volume: Any) -> None:
+        """Hold states of this segmentation from now on."""
+        ...
+
+    def save_state(self) -> None: ...
+
+    def undo(self) -> None: ...
+
+    def redo(self) -> None: ...
+
+    @property
+    def can_undo(self) -> bool: ...
+
+    @property
+    def can_redo(self) -> bool: ...
+
+
+class LogicHistory:
+    """The stack inside a ``vtkSlicerSegmentEditorLogic``."""
+
+    def __init__(self, logic: Any) -> None:
+        self._logic = logic
+
+    def attach(self, editor_node: Any, segmentation: Any, volume: Any) -> None:
+        self._logic.SetMaximumNumberOfUndoStates(UNDO_STATES)
+
+    def save_state(self) -> None:
+        self._logic.SaveStateForUndo()
+
+    def undo(self) -> None:
+        self._logic.Undo()
+
+    def redo(self) -> None:
+        self._logic.Redo()
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._logic.CanUndo())
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._logic.CanRedo())
 
 
 class SegmentWriter:
@@ -32,32 +79,32 @@ class SegmentWriter:
 
     Args:
         scene: the MRML scene.
-        logic: the Segment Editor's own logic where the application gives access to it, so that both share one undo
-            stack; by default a logic of its own.
+        history: the stack that brush strokes are on too; by default the one of the writer's own logic.
 
     Raises:
         MoESegError: this Slicer has no ``vtkSlicerSegmentEditorLogic``.
     """
 
-    def __init__(self, scene: slicer.vtkMRMLScene, logic: Any | None = None) -> None:
-        if logic is None and not hasattr(slicer, "vtkSlicerSegmentEditorLogic"):
+    def __init__(self, scene: slicer.vtkMRMLScene, history: History | None = None) -> None:
+        if not hasattr(slicer, "vtkSlicerSegmentEditorLogic"):
             raise MoESegError(
                 "This version of Slicer cannot edit segments without the Segment Editor (it has no "
                 "vtkSlicerSegmentEditorLogic). Update to Slicer 5.11 or later."
             )
         self.scene = scene
-        self.logic: Any = slicer.vtkSlicerSegmentEditorLogic() if logic is None else logic
-        if logic is None:
-            self.logic.SetMRMLScene(scene)
+        self.logic: Any = slicer.vtkSlicerSegmentEditorLogic()
+        self.logic.SetMRMLScene(scene)
+        self.history: History = LogicHistory(self.logic) if history is None else history
         self.segmentation: Any = None
         self.volume: Any = None
 
     def attach(self, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
         """Work on this segmentation from now on; a different one starts with an empty undo stack."""
-        self.logic.SetSegmentEditorNode(self.editor_node())
+        node = self.editor_node()
+        self.logic.SetSegmentEditorNode(node)
         self.logic.SetSegmentationNode(segmentation)
         self.logic.SetSourceVolumeNode(volume)
-        self.logic.SetMaximumNumberOfUndoStates(max(UNDO_STATES, self.logic.GetMaximumNumberOfUndoStates()))
+        self.history.attach(node, segmentation, volume)
         self.segmentation, self.volume = segmentation, volume
 
     def detach(self) -> None:
@@ -65,14 +112,12 @@ class SegmentWriter:
         self.segmentation = self.volume = None
 
     def editor_node(self) -> slicer.vtkMRMLSegmentEditorNode:
-        """The Segment Editor's parameters: masking, overwrite mode, intensity range.
+        """The parameters of the panel's Segment Editor: masking, overwrite mode, intensity range.
 
-        One that MoESeg has to make overwrites visible segments only, so that hidden ones are left alone; one that the
-        Segment Editor made keeps the user's choice.
+        It is not the node of the Segment Editor module, as two editor widgets on one node would both paint;
+        :meth:`copy_masking` keeps the settings of the two alike. Until the user says otherwise visible segments are
+        overwritten, so that hidden ones are left alone.
         """
-        node = self.logic.GetSegmentEditorNode()
-        if node is not None and node.GetScene() is self.scene:
-            return node
         node = self.scene.GetSingletonNode(_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
         if node is None:
             node = slicer.vtkMRMLSegmentEditorNode()
@@ -81,32 +126,48 @@ class SegmentWriter:
             node = self.scene.AddNode(node)
         return node
 
+    def copy_masking(self, to_segment_editor: bool = False) -> None:
+        """Take over masking and overwrite mode from the Segment Editor module, or give it ours.
+
+        Nothing happens where the user has not opened the Segment Editor yet.
+        """
+        theirs = self.scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+        if theirs is None:
+            return
+        ours = self.editor_node()
+        source, target = (ours, theirs) if to_segment_editor else (theirs, ours)
+        target.SetMaskMode(source.GetMaskMode())
+        target.SetMaskSegmentID(source.GetMaskSegmentID())
+        target.SetOverwriteMode(source.GetOverwriteMode())
+        target.SetSourceVolumeIntensityMask(source.GetSourceVolumeIntensityMask())
+        target.SetSourceVolumeIntensityMaskRange(*source.GetSourceVolumeIntensityMaskRange())
+
     # Undo --------------------------------------------------------------------------------------------------------
 
     def save_state(self) -> None:
         """Remember voxels, names and tags of all segments as they are now, as the step that undo returns to."""
-        self.logic.SaveStateForUndo()
+        self.history.save_state()
 
     @property
     def can_undo(self) -> bool:
-        return self.segmentation is not None and bool(self.logic.CanUndo())
+        return self.segmentation is not None and self.history.can_undo
 
     @property
     def can_redo(self) -> bool:
-        return self.segmentation is not None and bool(self.logic.CanRedo())
+        return self.segmentation is not None and self.history.can_redo
 
     def undo(self) -> bool:
         """Back to the last saved state, whoever saved it; False when there is none."""
         if not self.can_undo:
             return False
-        self.logic.Undo()
+        self.history.undo()
         return True
 
     def redo(self) -> bool:
         """Forward again; False when there is nothing to redo."""
         if not self.can_redo:
             return False
-        self.logic.Redo()
+        self.history.redo()
         return True
 
     # Voxels ------------------------------------------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
     from panel_harness import Harness
+    from panel_helpers import OpenPanel
+
+    from MoESegLib.core.volume import Volume
 
 
 @pytest.fixture
@@ -33,3 +37,37 @@ def demo_module(tmp_path: Path) -> Path:
     folder = tmp_path / "PanelDemo"
     shutil.copytree(Path(__file__).parent / "demo_module", folder)
     return folder / "PanelDemo.py"
+
+
+@pytest.fixture
+def open_panel(harness: Harness) -> Callable[..., OpenPanel]:
+    """Opens the real panel on a volume (a small bright ball unless told otherwise) with a fake or real engine."""
+    from panel_helpers import default_volume, make_panel
+
+    missing = object()
+
+    def make(volume: Any = missing, *, transform: Any = None, experts: int = 1, load: Any = None) -> OpenPanel:
+        return make_panel(harness, default_volume() if volume is missing else volume, transform, experts, load)
+
+    return make
+
+
+@pytest.fixture
+def oblique_volume() -> Volume:
+    """The bright ball on an oblique, anisotropic grid."""
+    from fakes import blob_volume
+
+    turn = np.array([[0.8, -0.6, 0.0], [0.6 * 0.8, 0.8 * 0.8, -0.6], [0.36, 0.48, 0.8]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn @ np.diag([0.9, 1.1, 2.3])
+    matrix[:3, 3] = (-40.0, 12.0, 80.0)
+    return blob_volume(ijk_to_ras=matrix)
+
+
+@pytest.fixture
+def oblique_transform() -> np.ndarray:
+    """Turned about S and scaled unevenly, so that the voxels are sheared in the world."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.diag([1.2, 0.9, 1.1]) @ np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])
+    matrix[:3, 3] = (5.0, -7.0, 3.0)
+    return matrix

@@ -1,0 +1,112 @@
+"""Model, expert, and the model's card."""
+
+import html
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .widgets import connect, enable, fill
+
+
+class ModelView:
+    """Chooses a model and an expert; gets, imports and removes weights."""
+
+    def __init__(self, ui, panel):
+        self.ui = ui
+        self.panel = panel
+        connect(ui.modelSelector, "activated(int)", self.onModel)
+        connect(ui.expertSelector, "activated(int)", self.onExpert)
+        connect(ui.getModelButton, "clicked()", self.onGet)
+        connect(ui.importModelButton, "clicked()", self.onImport)
+        connect(ui.removeModelButton, "clicked()", self.onRemove)
+
+    def onModel(self, index):
+        self.panel.run(lambda: self.panel.workbench.select(model=self.ui.modelSelector.itemData(index)))
+
+    def onExpert(self, index):
+        name = self.ui.expertSelector.itemData(index) or None
+        segment = self.panel.workbench.parameters.segment
+        self.panel.run(lambda: self.panel.workbench.ready().choose_expert(segment, name))
+
+    def onGet(self):
+        models = self.panel.workbench.models
+        card = models.card(self.panel.workbench.parameters.model)
+        if not self.panel.install_dependencies():
+            return
+        text = _(
+            "Download {title} ({size}) from {source}?\n\nLicense: {license}. The file is checked and stays on this "
+            "computer until you remove it; nothing about your images is sent."
+        ).format(title=card.title, size=card.size_text, source=card.source_url, license=card.license)
+        if slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Get model")):
+            models.get(card.name)
+            self.panel.refresh()
+
+    def onImport(self):
+        models = self.panel.workbench.models
+        name = self.panel.workbench.parameters.model
+        path = qt.QFileDialog.getOpenFileName(self.ui.MoESeg, _("Weights of the model"), "", _("Weights (*)"))
+        if path and self.panel.install_dependencies():
+            self.panel.run(lambda: models.import_file(name, path))
+
+    def onRemove(self):
+        models = self.panel.workbench.models
+        card = models.card(self.panel.workbench.parameters.model)
+        text = _("Delete the file of {title} ({size}) from this computer?").format(
+            title=card.title, size=card.size_text
+        )
+        if slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Remove model")):
+            self.panel.run(lambda: self.panel.remove_model(card.name))
+
+    def refresh(self):
+        """Show the card of the chosen model and what can be done with it."""
+        workbench = self.panel.workbench
+        models, chosen = workbench.models, workbench.parameters.model
+        names = models.names()
+        fill(self.ui.modelSelector, names, [models.card(name).title for name in names], chosen)
+        card, state = models.card(chosen), models.state(chosen)
+        self.ui.modelCard.text = self.card_text(card, state)
+        here = state != "missing"
+        busy = _("Wait until the download ends, or cancel it.") if models.getting is not None else ""
+        enable(self.ui.getModelButton, _("The model is on this computer already.") if here else busy)
+        enable(self.ui.importModelButton, _("The model is on this computer already.") if here else busy)
+        enable(self.ui.removeModelButton, busy if here else _("The model is not on this computer."))
+        self.refresh_experts()
+
+    def refresh_experts(self):
+        """Offer the experts that answered the selected segment."""
+        workbench = self.panel.workbench
+        result = workbench.result(workbench.parameters.segment)
+        names, titles, current = [""], [_("Chosen by the gate")], ""
+        if result is not None:
+            experts = [result.expert, *[alternative.expert for alternative in result.alternatives]]
+            names += sorted(experts)
+            titles += sorted(experts)
+            current = self.panel.expert_of_selected() or ""
+        fill(self.ui.expertSelector, names, titles, current)
+        reason = "" if len(names) > 2 else _("This model has no experts to choose from, or none has answered yet.")
+        enable(self.ui.expertSelector, reason)
+
+    def card_text(self, card, state):
+        """What a user must know before trusting a model."""
+        states = {"installed": _("on this computer"), "missing": _("not on this computer"), "broken": _("damaged")}
+        measured = "; ".join(
+            f"{html.escape(str(item.get('data', '')))}: Dice {html.escape(str(item.get('dice', '')))}"
+            for item in card.measured
+        )
+        license_text = html.escape(card.license)
+        if card.license_url:
+            license_text = f'<a href="{html.escape(card.license_url)}">{license_text}</a>'
+        rows = [
+            html.escape(card.description),
+            _("Understands: {prompts}").format(prompts=html.escape(", ".join(card.prompts))),
+            _("Images: {dimension}, {modalities}").format(
+                dimension=card.dimension.upper(), modalities=html.escape(", ".join(card.modalities))
+            ),
+            _("Size: {size}, {state}").format(size=card.size_text, state=states[state]),
+            _("License: {license}").format(license=license_text),
+            _("Measured: {measured}").format(measured=measured or _("nothing yet")),
+        ]
+        if card.notes:
+            rows.append(html.escape(card.notes))
+        return "<br>".join(rows)

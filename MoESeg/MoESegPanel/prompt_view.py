@@ -1,0 +1,253 @@
+"""Tools that place prompts, and the list of prompts."""
+
+from slicer.i18n import tr as _
+
+from .widgets import cell, connect, enable, set_silently
+
+ICONS = {
+    "positive": "PointPositive.png",
+    "negative": "PointNegative.png",
+    "box": "Box.png",
+    "scribble": "Scribble.png",
+    "exclude": "Exclude.png",
+    "lasso": "Lasso.png",
+}
+KINDS = {"positive": "point", "negative": "point", "box": "box", "scribble": "scribble", "exclude": "scribble"}
+
+
+class PromptView:
+    """Starts tools, runs, undoes, and lists the prompts of the selected segment."""
+
+    def __init__(self, ui, panel, icons):
+        self.ui = ui
+        self.panel = panel
+        self.tools = {
+            "positive": ui.positiveTool,
+            "negative": ui.negativeTool,
+            "box": ui.boxTool,
+            "scribble": ui.scribbleTool,
+            "exclude": ui.excludeTool,
+            "lasso": ui.lassoTool,
+        }
+        self.active = ""
+        self._completer = None
+        self._listed = None
+        for name, button in self.tools.items():
+            button.setIcon(icons(ICONS[name]))
+            connect(button, "clicked(bool)", lambda on, name=name: self.onTool(name, on))
+        buttons = {
+            ui.textButton: (self.onText, "Text.png"),
+            ui.fromSegmentButton: (self.onFromSegment, "FromSegment.png"),
+            ui.runButton: (self.onRun, "Run.png"),
+            ui.cancelButton: (self.onCancel, "Cancel.png"),
+            ui.undoButton: (self.onUndo, "Undo.png"),
+            ui.redoButton: (self.onRedo, "Redo.png"),
+            ui.jumpButton: (self.onJump, ""),
+            ui.flipButton: (self.onFlip, ""),
+            ui.deleteButton: (self.onDelete, ""),
+        }
+        for button, (slot, icon) in buttons.items():
+            connect(button, "clicked()", slot)
+            if icon:
+                button.setIcon(icons(icon))
+        connect(ui.textEdit, "returnPressed()", self.onText)
+        connect(ui.sliceButton, "toggled(bool)", self.onExtent)
+        connect(ui.autoRunCheckBox, "toggled(bool)", self.onAutoRun)
+        connect(ui.lesionsCheckBox, "toggled(bool)", self.onLesions)
+        connect(ui.promptTable, "cellDoubleClicked(int,int)", lambda row, column: self.onJump())
+        connect(ui.promptTable, "itemSelectionChanged()", self.refresh_buttons)
+        ui.promptTable.setColumnCount(3)
+        ui.promptTable.setHorizontalHeaderLabels([_("Prompt"), _("Where (R A S, mm)"), _("View")])
+        ui.promptTable.horizontalHeader().setStretchLastSection(True)
+        ui.promptTable.verticalHeader().setVisible(False)
+
+    # Tools
+
+    def onTool(self, name, on):
+        if not on:
+            self.stop()
+            return
+        if self.panel.run(lambda: self.panel.workbench.start_tool(name)):
+            self.active = name
+        else:
+            self.active = ""
+        self.refresh_tools()
+
+    def toggle(self, name):
+        """What a shortcut does."""
+        if self.tools[name].enabled:
+            self.onTool(name, self.active != name)
+
+    def stop(self):
+        """Back to ordinary clicks."""
+        self.active = ""
+        self.panel.workbench.stop_tool()
+        self.refresh_tools()
+
+    def onText(self):
+        phrase = self.ui.textEdit.text.strip()
+        if phrase and self.panel.run(lambda: self.panel.workbench.add_text(phrase)):
+            self.ui.textEdit.clear()
+
+    def onFromSegment(self):
+        segment = self.panel.workbench.parameters.segment
+        self.panel.run(lambda: self.panel.workbench.ready().start_from_segment(segment))
+
+    # Running
+
+    def onExtent(self, _checked):
+        extent = "slice" if self.ui.sliceButton.checked else "volume"
+        self.panel.run(lambda: self.panel.workbench.select(extent=extent))
+
+    def onAutoRun(self, checked):
+        self.panel.workbench.parameters.auto_run = checked
+        self.panel.refresh()
+
+    def onLesions(self, checked):
+        self.panel.workbench.parameters.lesions = checked
+        if checked:
+            self.ui.lesionSection.collapsed = False
+        if self.active:
+            self.onTool(self.active, True)
+
+    def onRun(self):
+        if self.panel.install_dependencies():
+            self.panel.run(lambda: self.panel.workbench.ready().retry())
+
+    def onCancel(self):
+        self.panel.workbench.cancel()
+        self.panel.say(_("Cancelled. Prompts and segments are as they were; press Run to go on."))
+        self.panel.refresh()
+
+    def onUndo(self):
+        session = self.panel.workbench.session
+        if session is not None:
+            self.panel.run(session.undo)
+
+    def onRedo(self):
+        session = self.panel.workbench.session
+        if session is not None:
+            self.panel.run(session.redo)
+
+    # List
+
+    def selected(self):
+        """The prompt of the selected row, or None."""
+        row = self.ui.promptTable.currentRow()
+        prompts = self.panel.prompts_of_selected()
+        return prompts[row] if 0 <= row < len(prompts) else None
+
+    def onJump(self):
+        prompt = self.selected()
+        if prompt is not None:
+            self.panel.workbench.jump_to(prompt)
+
+    def onFlip(self):
+        import dataclasses
+
+        prompt = self.selected()
+        if prompt is not None:
+            flipped = dataclasses.replace(prompt, positive=not prompt.positive)
+            self.panel.run(lambda: self.panel.workbench.ready().replace(prompt.segment, prompt.id, flipped))
+
+    def onDelete(self):
+        prompt = self.selected()
+        if prompt is not None:
+            self.panel.run(lambda: self.panel.workbench.ready().remove(prompt.segment, prompt.id))
+
+    # Showing
+
+    def refresh(self):
+        """Show tools, switches, progress and prompts."""
+        workbench = self.panel.workbench
+        parameters = workbench.parameters
+        button = self.ui.sliceButton if parameters.extent == "slice" else self.ui.volumeButton
+        if not button.checked:
+            set_silently(self.ui.sliceButton, lambda: button.setChecked(True))
+        for box, value in (
+            (self.ui.autoRunCheckBox, parameters.auto_run),
+            (self.ui.lesionsCheckBox, parameters.lesions),
+        ):
+            if box.checked != value:
+                set_silently(box, lambda box=box, value=value: box.setChecked(value))
+        if self._completer is None:
+            self._completer = self.panel.structure_completer(self.ui.textEdit)
+        self.refresh_tools()
+        self.refresh_list()
+        self.refresh_buttons()
+
+    def refresh_tools(self):
+        """Enable what the model understands, and say why the rest is not."""
+        if self.active and not self.panel.workbench.is_placing():
+            self.active = ""  # the user finished the shape, or pressed Esc or another tool
+        reason = self.panel.workbench.why_not()
+        session = self.panel.workbench.session
+        understands = session.engine.understands if session is not None else frozenset()
+        for name, button in self.tools.items():
+            kind = KINDS.get(name, "polygon")
+            missing = "" if reason or kind in understands else _("The chosen model does not understand this prompt.")
+            enable(button, reason or missing)
+            if button.checked != (name == self.active):
+                set_silently(button, lambda button=button, name=name: button.setChecked(name == self.active))
+        text = "" if reason or "text" in understands else _("The chosen model does not understand text.")
+        enable(self.ui.textEdit, reason or text)
+        enable(self.ui.textButton, reason or text)
+        no_segment = "" if self.panel.has_segment() else _("Select a segment first.")
+        enable(self.ui.fromSegmentButton, reason or no_segment)
+
+    def refresh_buttons(self):
+        """Enable the buttons for which there is something to do."""
+        workbench = self.panel.workbench
+        session = workbench.session
+        unanswered = self.panel.has_unanswered()
+        enable(self.ui.runButton, "" if unanswered else _("Every prompt is answered."))
+        enable(self.ui.cancelButton, "" if workbench.is_busy else _("Nothing runs."))
+        enable(self.ui.undoButton, "" if session is not None and session.can_undo else _("There is nothing to undo."))
+        enable(self.ui.redoButton, "" if session is not None and session.can_redo else _("There is nothing to redo."))
+        prompt = self.selected()
+        none = _("Select a prompt in the list first.") if prompt is None else ""
+        for button in (self.ui.jumpButton, self.ui.deleteButton):
+            enable(button, none)
+        sign = "" if hasattr(prompt, "positive") else _("Only points and scribbles have a sign.")
+        enable(self.ui.flipButton, none or sign)
+
+    def refresh_list(self):
+        """List the prompts of the selected segment."""
+        prompts = self.panel.prompts_of_selected()
+        if prompts == self._listed:
+            return
+        self._listed = prompts
+        table = self.ui.promptTable
+        row = table.currentRow()
+        set_silently(table, lambda: table.setRowCount(len(prompts)))
+        for index, prompt in enumerate(prompts):
+            for column, text in enumerate((self.title(index, prompt), self.place(prompt), prompt.plane or "")):
+                table.setItem(index, column, cell(text))
+        table.resizeColumnsToContents()
+        if 0 <= row < len(prompts):
+            table.selectRow(row)
+
+    def title(self, index, prompt):
+        """Kind and sign of a prompt in words."""
+        names = {
+            "point": _("Point"),
+            "box": _("Box"),
+            "scribble": _("Scribble"),
+            "polygon": _("Outline"),
+            "text": _("Text"),
+            "mask": _("Start from segment"),
+        }
+        sign = ""
+        if hasattr(prompt, "positive"):
+            sign = _("inside (+)") if prompt.positive else _("outside (\N{MINUS SIGN})")
+        return f"{index + 1}. {names[prompt.kind]} {sign}".strip()
+
+    def place(self, prompt):
+        """Where a prompt is, or what it says."""
+        if prompt.kind == "text":
+            return prompt.text
+        points = prompt.ras_points
+        if not points:
+            return ""
+        center = [sum(point[axis] for point in points) / len(points) for axis in range(3)]
+        return "  ".join(f"{value:.1f}" for value in center)

@@ -1,0 +1,155 @@
+"""Models for the panel: what their cards say, whether they are here, getting and loading them without blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import MoESegError
+from ..engines import load_engine
+from ..engines.protocol import Engine
+from ..session.background import BackgroundTask
+from ..session.worker import Worker, default_worker
+from ..weights import ModelCard, get_model, model_card, model_cards
+from ..weights.store import import_file, remove, state_of
+
+_WITH_ENGINE = ("lite_medsam", "segmote_lite", "segmote")
+
+
+class ModelLibrary:
+    """Cards, states and loaded engines.
+
+    Args:
+        load: makes an engine from a model's name; a test may give a fake one.
+        worker: the inference thread, on which models are loaded.
+    """
+
+    def __init__(self, load: Callable[[str], Engine] = load_engine, worker: Worker | None = None) -> None:
+        self._load = load
+        self._worker = worker if worker is not None else default_worker()
+        self._downloads = Worker()
+        self._engine: tuple[str, Engine] | None = None
+        self._loading: tuple[str, BackgroundTask[Engine]] | None = None
+        self._getting: tuple[str, BackgroundTask[Any]] | None = None
+        self._failed: dict[str, str] = {}
+
+    # Cards -------------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Models this version has an engine for."""
+        return [
+            card.name
+            for card in model_cards().values()
+            if card.architecture in _WITH_ENGINE or card.architecture.startswith("sam_vit")
+        ]
+
+    def card(self, name: str) -> ModelCard:
+        """A model's card.
+
+        Raises:
+            UnknownModelError: there is no such model.
+        """
+        return model_card(name)
+
+    def state(self, name: str) -> str:
+        """ "installed", "missing" or "broken"."""
+        return state_of(name)
+
+    # Getting -----------------------------------------------------------------------------------------------------
+
+    @property
+    def getting(self) -> tuple[str, BackgroundTask[Any]] | None:
+        """Name and task of the running download."""
+        return self._getting
+
+    def get(self, name: str) -> None:
+        """Start to download a model, after the user agreed to size, license and source."""
+        if self._getting is None:
+            title = f"Getting {model_card(name).title}"
+            task = BackgroundTask(self._downloads, title, lambda report, token: get_model(name, report, token))
+            self._getting = name, task
+
+    def cancel_getting(self) -> None:
+        """Stop the download; nothing half-written is left."""
+        if self._getting is not None:
+            self._getting[1].cancel()
+
+    def import_file(self, name: str, path: str | Path) -> None:
+        """Copy weights from a file, after checking them.
+
+        Raises:
+            WeightsError: they are not what the card says; nothing was copied.
+        """
+        import_file(Path(path), name)
+        self._failed.clear()
+
+    def remove(self, name: str) -> int:
+        """Delete a model from this machine; returns the bytes freed. A prediction that runs is not disturbed.
+
+        Raises:
+            WeightsMissingError: there is nothing to remove.
+        """
+        freed = remove(name)
+        owner = model_card(name).uses or name
+        if self._engine is not None and (model_card(self._engine[0]).uses or self._engine[0]) == owner:
+            self._engine = None
+        return freed
+
+    # Loading -----------------------------------------------------------------------------------------------------
+
+    def engine(self, name: str) -> Engine | None:
+        """The engine of a model, or None while it is loaded, missing, or could not be loaded (see :meth:`why_not`)."""
+        if self._engine is not None and self._engine[0] == name:
+            return self._engine[1]
+        if self._loading is None and name not in self._failed and self.state(name) == "installed":
+            task = BackgroundTask(self._worker, f"Loading {model_card(name).title}", lambda *_: self._load(name))
+            self._loading = name, task
+        return None
+
+    def why_not(self, name: str) -> str:
+        """Why there is no engine yet, for the user; "" when there is one."""
+        card = model_card(name)
+        if self._engine is not None and self._engine[0] == name:
+            return ""
+        if self._getting is not None and self._getting[0] == name:
+            return f"Getting {card.title}: {100 * self._getting[1].progress[0]:.0f} %"
+        if self._loading is not None and self._loading[0] == name:
+            return f"Loading {card.title} ..."
+        if name in self._failed:
+            return self._failed[name]
+        state = self.state(name)
+        if state == "missing":
+            return f"{card.title} is not on this machine yet ({card.size_text}). Press 'Get'."
+        if state == "broken":
+            return f"The file of {card.title} is damaged. Remove it and get it again."
+        return f"{card.title} is not loaded."
+
+    def pump(self) -> list[str]:
+        """Take what finished; returns messages for the user."""
+        messages = []
+        if self._getting is not None and self._getting[1].done:
+            name, task = self._getting
+            self._getting = None
+            self._failed.pop(name, None)
+            try:
+                task.result()
+                messages.append(f"{model_card(name).title} is ready to use.")
+            except MoESegError as error:
+                messages.append(str(error))
+        if self._loading is not None and self._loading[1].done:
+            name, loading = self._loading
+            self._loading = None
+            try:
+                self._engine = name, loading.result()
+            except (MoESegError, ImportError, OSError, RuntimeError) as error:
+                self._failed[name] = f"{model_card(name).title} cannot be loaded: {error}"
+                messages.append(self._failed[name])
+        return messages
+
+    @property
+    def progress(self) -> tuple[float, str] | None:
+        """Of the download or of loading (whose length is not known: fraction -1), None when there is neither."""
+        if self._getting is not None:
+            return self._getting[1].progress[0], self._getting[1].name
+        return (-1.0, self._loading[1].name) if self._loading is not None else None
