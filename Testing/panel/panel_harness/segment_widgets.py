@@ -88,7 +88,8 @@ class SegmentsTableView(Behavior):
                 segmentation.SegmentModified,
                 segmentation.SegmentsOrderModified,
             ):
-                self._node_events.add(segmentation, event, lambda caller, event: self._fill())
+                # The node tells after its display node has heard, the segmentation itself before.
+                self._node_events.add(node, event, lambda caller, event: self._fill())
             self._node_events.add(node, node.DisplayModifiedEvent, lambda caller, event: self._fill())
         self._fill()
 
@@ -123,9 +124,7 @@ class SegmentsTableView(Behavior):
     def _fill_row(self: Any, row: int, segment_id: str) -> None:
         segment = self._node.GetSegmentation().GetSegment(segment_id)
         display = self._node.GetDisplayNode()
-        # The display node hears of a new segment after the table.
-        known = display is not None and display.GetSegmentDisplayPropertiesDefined(segment_id)
-        shown = not known or display.GetSegmentVisibility(segment_id)
+        shown = display is None or display.GetSegmentVisibility(segment_id)
         self._cell(row, VISIBLE).setIcon(glyphs.eye(bool(shown)))
         self._cell(row, NAME).setText(segment.GetName())
         self._cell(row, STATUS).setText(_STATUS_GLYPHS[_status(segment)])

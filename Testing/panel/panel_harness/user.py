@@ -91,7 +91,7 @@ def choose(widget: QtWidgets.QWidget, text: str) -> None:
 
 
 def slide(widget: Any, value: float) -> None:
-    spin_box = getattr(widget, "_spin_box", None)
+    spin_box: Any = getattr(widget, "_spin_box", None)
     if spin_box is None and isinstance(widget, QtWidgets.QAbstractSpinBox):
         spin_box = widget
     if spin_box is not None and not spin_box.isHidden():
