@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,21 @@ POLL_MS = 10
 _log = logging.getLogger(__name__)
 
 
+def import_openvino() -> Any:
+    """The openvino package without its telemetry.
+
+    Importing it otherwise loads ``openvino-telemetry``, which reports the use to Google Analytics and leaves an ID in the
+    user's home; nothing is ever sent from MoESeg. Both openvino and nncf work without it.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 class OpenVinoEncoder:
     """Runs a converted encoder; cancelling interrupts it within ``POLL_MS``.
 
@@ -43,7 +59,7 @@ class OpenVinoEncoder:
     """
 
     def __init__(self, path: Path, runtime: str) -> None:
-        import openvino
+        openvino = import_openvino()
 
         # Without the hint OpenVINO computes in bfloat16 on processors that can: answers would depend on the machine.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -75,7 +91,7 @@ class OpenVinoEncoder:
 
 def runtime_folder(cache: Path, name: str, weights_id: str) -> Path:
     """Where the converted model of those weights and this OpenVINO version lies."""
-    import openvino
+    openvino = import_openvino()
 
     return cache / "runtime" / f"{name}-{content_key(weights_id, openvino.__version__)[:12]}"
 
@@ -94,7 +110,7 @@ def convert_encoder(
         ResourceError: the converted model does not agree with PyTorch; nothing was kept.
         OSError: the folder cannot be written.
     """
-    import openvino
+    openvino = import_openvino()
     import torch
 
     precision = "int8" if calibration else "fp32"
@@ -157,6 +173,7 @@ def _check(found: NDArray, expected: NDArray, precision: str) -> None:
 
 
 def _quantize(model: Any, calibration: Sequence[NDArray[np.float32]]) -> Any:
+    import_openvino()  # nncf would load the telemetry too
     import nncf
 
     dataset = nncf.Dataset([image[None] for image in calibration])
