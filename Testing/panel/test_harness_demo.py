@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,30 @@ def test_an_error_in_a_scene_observer_fails_the_test(harness: Harness) -> None:
     slicer.mrmlScene.RemoveObserver(tag)
     with pytest.raises(PanelError, match="observer"):
         harness.pump()
+
+
+def test_a_widget_touched_in_another_thread_fails_the_test(harness: Harness, panel: LoadedModule) -> None:
+    thread = threading.Thread(target=lambda: setattr(panel.ui.resultLabel, "text", "from the worker"))
+    thread.start()
+    thread.join()
+    with pytest.raises(PanelError, match="QLabel was touched in the thread"):
+        harness.pump()
+
+
+def test_a_node_changed_in_another_thread_fails_the_test(harness: Harness) -> None:
+    volume = add_volume()
+    thread = threading.Thread(target=lambda: volume.SetName("from the worker"))
+    thread.start()
+    thread.join()
+    with pytest.raises(PanelError, match="vtkMRMLScalarVolumeNode .ModifiedEvent. was touched in the thread"):
+        harness.pump()
+
+
+def test_the_longest_block_of_the_user_interface_is_measured(harness: Harness, panel: LoadedModule) -> None:
+    panel.ui.autoCheck.connect("toggled(bool)", lambda: time.sleep(0.05))
+    harness.longest_block = 0.0
+    harness.click(panel.ui.autoCheck)
+    assert 0.05 <= harness.longest_block < 1.0
 
 
 def test_the_module_hears_that_the_application_has_started(harness: Harness, panel: LoadedModule) -> None:

@@ -28,6 +28,7 @@ from .scene import boot_scene, clear_scene, shut_down_scene
 from .source_check import is_slicer_name
 from .stand_ins import stand_in_class
 from .theme import set_theme
+from .thread_watch import watch_scene
 from .values import unwrap, wrap
 
 
@@ -68,6 +69,7 @@ class Harness:
     def __init__(self) -> None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
         self.errors: list[BaseException] = []
+        self.longest_block = 0.0  # seconds the user interface was deaf, at worst; a test may set it to 0
         self.loaded: list[LoadedModule] = []
         self._entered: LoadedModule | None = None
         self._tolerant = False
@@ -78,6 +80,7 @@ class Harness:
         self.qt_app = keep(stand_in_class("qSlicerApplication")(["Slicer"]))
         set_theme("light")
         self._booted = boot_scene()
+        watch_scene(self._booted.scene, self.errors.append)
         self._window = keep(stand_in_class("qSlicerMainWindow")())
         self._dock = _add_dock(self._window)
         self.attach()
@@ -162,6 +165,7 @@ class Harness:
         dialogs.recorder.reset()
         packaging.reset()
         set_theme("light")
+        self.longest_block = 0.0
         self.errors.clear()
 
     def restart_scene(self) -> None:
@@ -262,8 +266,9 @@ class Harness:
         """
         deadline = time.monotonic() + (seconds or (10.0 if until else 0.0))
         while True:
-            QtCore.QCoreApplication.processEvents()
-            QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete.value)
+            with self._timed():
+                QtCore.QCoreApplication.processEvents()
+                QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete.value)
             self.check()
             if until is not None and until():
                 return
@@ -272,6 +277,12 @@ class Harness:
             time.sleep(0.001)
         if until is not None:
             raise TimeoutError(f"not within {seconds or 10.0:g} s: {getattr(until, '__qualname__', until)}")
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.longest_block = max(self.longest_block, time.perf_counter() - started)
 
     def _record(self, kind: type[BaseException], error: BaseException | None, traceback: Any) -> None:
         self.errors.append(error if error is not None else kind())
@@ -297,43 +308,46 @@ class Harness:
             self._tolerant = False
 
     # the user at the panel
-    def _after(self) -> None:
+    @contextmanager
+    def _acting(self) -> Iterator[None]:
+        with self._timed():
+            yield
         self.pump()
 
     def click(self, widget: Any) -> None:
         """Left click. Raises HarnessError when the widget is disabled, hidden or folded away."""
-        user.click(unwrap(widget))
-        self._after()
+        with self._acting():
+            user.click(unwrap(widget))
 
     def type(self, line_edit: Any, text: str, enter: bool = False) -> None:
         """Replace the text of a line edit, spin box or editable combo box by typing; then Enter if wanted."""
-        user.type_text(unwrap(line_edit), text, enter)
-        self._after()
+        with self._acting():
+            user.type_text(unwrap(line_edit), text, enter)
 
     def choose(self, combo_box: Any, text: str) -> None:
         """Choose an entry of a combo box (of Qt, of nodes or of segments) by its text."""
-        user.choose(unwrap(combo_box), text)
-        self._after()
+        with self._acting():
+            user.choose(unwrap(combo_box), text)
 
     def slide(self, slider: Any, value: float) -> None:
         """Type a value into a slider's spin box, or drag a slider without one."""
-        user.slide(unwrap(slider), value)
-        self._after()
+        with self._acting():
+            user.slide(unwrap(slider), value)
 
     def select_segment(self, table: Any, segment_id: str, column: int | None = None) -> None:
         """Click the row of a segment: on its name, or in another column (0 eye, 1 color, 2 status)."""
-        user.click_segment(unwrap(table), segment_id, column)
-        self._after()
+        with self._acting():
+            user.click_segment(unwrap(table), segment_id, column)
 
     def select_row(self, view: Any, row: int, column: int = 0) -> None:
         """Click an item of a list, table or flat tree of Qt."""
-        user.click_row(unwrap(view), row, column)
-        self._after()
+        with self._acting():
+            user.click_row(unwrap(view), row, column)
 
     def press(self, keys: str, on: Any = None) -> None:
         """Press a key sequence in the main window (or on one widget), so that shortcuts fire."""
-        user.press(self._window, keys, unwrap(on))
-        self._after()
+        with self._acting():
+            user.press(self._window, keys, unwrap(on))
 
     def grab(self, widget: Any, path: str | Path) -> Path:
         """Save a picture of a widget as PNG."""
@@ -341,8 +355,8 @@ class Harness:
 
     def set_theme(self, name: str) -> None:
         """``"light"`` or ``"dark"``."""
-        set_theme(name)
-        self._after()
+        with self._acting():
+            set_theme(name)
 
     # the user in the views
     @property
@@ -350,27 +364,34 @@ class Harness:
         return Pointer(self._booted)
 
     def place_point(self, ras: Point, view: str = "Red") -> Any:
-        node = self.pointer.place_point(ras, view)
-        self._after()
-        return node
+        """A left click in place mode; returns the markups node that got the point."""
+        with self._acting():
+            return self.pointer.place_point(ras, view)
 
     def place_box(self, corner_a: Point, corner_b: Point, view: str = "Red") -> Any:
-        node = self.pointer.place_box(corner_a, corner_b, view)
-        self._after()
-        return node
+        """Two clicks that place a ROI by opposite corners; returns the ROI node."""
+        self.pointer.require_class("vtkMRMLMarkupsROINode")
+        self.place_point(corner_a, view)
+        return self.place_point(corner_b, view)
 
     def place_curve(self, points: Sequence[Point], view: str = "Red") -> Any:
-        node = self.pointer.place_curve(points, view)
-        self._after()
+        """Clicks along a curve, then the right click that ends it; returns the curve node."""
+        node = None
+        for point in points:
+            node = self.place_point(point, view)
+        with self._acting():
+            self.pointer.finish_placing()
         return node
 
     def drag_point(self, node: Any, index: int, ras: Point) -> None:
-        self.pointer.drag_point(node, index, ras)
-        self._after()
+        """Drag a control point to another place."""
+        with self._acting():
+            self.pointer.drag_point(node, index, ras)
 
     def drag_box(self, node: Any, center: Point, size: Point) -> None:
-        self.pointer.drag_box(node, center, size)
-        self._after()
+        """Drag the handles of a ROI until it has this center and size in millimeters."""
+        with self._acting():
+            self.pointer.drag_box(node, center, size)
 
 
 def _install_qt() -> None:

@@ -18,6 +18,7 @@ from PySide6 import QtCore, QtWidgets
 
 from . import dialogs, values
 from .manifest import ClassFacts, class_entry, class_facts, normalize, signature_name, signature_types
+from .thread_watch import require_main_thread
 from .values import unwrap, wrap
 
 _proxies: weakref.WeakValueDictionary[int, ObjectProxy] = weakref.WeakValueDictionary()
@@ -186,6 +187,8 @@ class ObjectProxy:
             raise ValueError(f"Trying to access {name} of a destroyed {real_name(raw)}")
         facts = class_facts(real_name(raw))
         is_object = isinstance(raw, QtCore.QObject)
+        if is_object:
+            require_main_thread(facts.name)
         if is_object and name == "name" and "name" not in facts.properties:
             return raw.objectName()
         if is_object and name in facts.properties:
@@ -198,6 +201,7 @@ class ObjectProxy:
 
     def __setattr__(self, name: str, value: Any) -> None:
         raw = self._raw
+        require_main_thread(real_name(raw))
         facts = class_facts(real_name(raw))
         if name == "name" and name not in facts.properties:
             raw.setObjectName(value)

@@ -64,24 +64,11 @@ class Pointer:
             self._end_placement()
         return node
 
-    def place_box(self, corner_a: Point, corner_b: Point, view: str = "Red") -> Any:
-        """Two clicks that place a ROI by opposite corners; returns the ROI node."""
+    def require_class(self, class_name: str) -> None:
+        """Raise HarnessError unless place mode is for this class of markups."""
         node = self._active_node()
-        if not node.IsA("vtkMRMLMarkupsROINode"):
-            raise HarnessError(f"place mode is for {node.GetClassName()}, not for a ROI")
-        self.place_point(corner_a, view)
-        if not self.placing:
-            raise HarnessError("place mode ended after the first corner")
-        self.place_point(corner_b, view)
-        return node
-
-    def place_curve(self, points: Sequence[Point], view: str = "Red") -> Any:
-        """Clicks along a curve, then the right click that ends it; returns the node."""
-        node = self._active_node()
-        for point in points:
-            self.place_point(point, view)
-        self.finish_placing()
-        return node
+        if not node.IsA(class_name):
+            raise HarnessError(f"place mode is for {node.GetClassName()}, not for {class_name}")
 
     def finish_placing(self) -> None:
         """The right click or double click that ends a curve."""
