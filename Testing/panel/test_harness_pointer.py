@@ -87,6 +87,29 @@ def test_persistent_place_mode_takes_click_after_click(harness: Harness) -> None
     assert states == [False]
 
 
+def test_a_preview_follows_the_mouse_and_goes_when_the_mouse_leaves(harness: Harness) -> None:
+    import qt
+
+    node = add("vtkMRMLMarkupsFiducialNode")
+    widget = place_with(harness, node, several=True)
+    names = heard(node)
+    harness.hover((1, 2, 3))
+    harness.hover((2, 2, 3))
+    assert (node.GetNumberOfControlPoints(), node.GetNumberOfDefinedControlPoints()) == (1, 0)
+    assert "PointPositionDefined" not in names
+    harness.place_point((4, 5, 6))
+    assert (node.GetNumberOfControlPoints(), node.GetNumberOfDefinedControlPoints()) == (2, 1)
+    harness.press("F5")
+    assert node.GetNumberOfControlPoints() == 2
+    button = qt.QPushButton("elsewhere", widget)
+    button.show()
+    harness.click(button)
+    assert node.GetNumberOfControlPoints() == 1
+    harness.hover((7, 8, 9))
+    widget.placeModeEnabled = False
+    assert node.GetNumberOfControlPoints() == node.GetNumberOfDefinedControlPoints() == 1
+
+
 def test_without_an_active_node_a_click_makes_one_of_the_active_class(harness: Harness) -> None:
     harness.selection_node.SetReferenceActivePlaceNodeClassName("vtkMRMLMarkupsFiducialNode")
     harness.interaction_node.SetCurrentInteractionMode(harness.interaction_node.Place)

@@ -81,6 +81,7 @@ class Harness:
         set_theme("light")
         self._booted = boot_scene()
         watch_scene(self._booted.scene, self.errors.append)
+        self.pointer = Pointer(self._booted)
         self._window = keep(stand_in_class("qSlicerMainWindow")())
         self._dock = _add_dock(self._window)
         self.attach()
@@ -309,7 +310,9 @@ class Harness:
 
     # the user at the panel
     @contextmanager
-    def _acting(self) -> Iterator[None]:
+    def _acting(self, over_panel: bool = True) -> Iterator[None]:
+        if over_panel:
+            self.pointer.leave()
         with self._timed():
             yield
         self.pump()
@@ -346,7 +349,7 @@ class Harness:
 
     def press(self, keys: str, on: Any = None) -> None:
         """Press a key sequence in the main window (or on one widget), so that shortcuts fire."""
-        with self._acting():
+        with self._acting(over_panel=False):
             user.press(self._window, keys, unwrap(on))
 
     def grab(self, widget: Any, path: str | Path) -> Path:
@@ -359,13 +362,14 @@ class Harness:
             set_theme(name)
 
     # the user in the views
-    @property
-    def pointer(self) -> Pointer:
-        return Pointer(self._booted)
+    def hover(self, ras: Point, view: str = "Red") -> None:
+        """Move the mouse over a slice view in place mode; a preview point follows it."""
+        with self._acting(over_panel=False):
+            self.pointer.hover(ras, view)
 
     def place_point(self, ras: Point, view: str = "Red") -> Any:
         """A left click in place mode; returns the markups node that got the point."""
-        with self._acting():
+        with self._acting(over_panel=False):
             return self.pointer.place_point(ras, view)
 
     def place_box(self, corner_a: Point, corner_b: Point, view: str = "Red") -> Any:
@@ -379,18 +383,18 @@ class Harness:
         node = None
         for point in points:
             node = self.place_point(point, view)
-        with self._acting():
+        with self._acting(over_panel=False):
             self.pointer.finish_placing()
         return node
 
     def drag_point(self, node: Any, index: int, ras: Point) -> None:
         """Drag a control point to another place."""
-        with self._acting():
+        with self._acting(over_panel=False):
             self.pointer.drag_point(node, index, ras)
 
     def drag_box(self, node: Any, center: Point, size: Point) -> None:
         """Drag the handles of a ROI until it has this center and size in millimeters."""
-        with self._acting():
+        with self._acting(over_panel=False):
             self.pointer.drag_box(node, center, size)
 
 

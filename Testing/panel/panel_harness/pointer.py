@@ -13,11 +13,18 @@ Point = Sequence[float]
 
 
 class Pointer:
-    """The mouse over the slice views. All points are world RAS, in millimeters."""
+    """The mouse over the slice views. All points are world RAS, in millimeters.
+
+    In place mode a preview point follows the mouse: it is in the node's list, but not defined. It goes when the mouse
+    leaves the view or place mode ends; code that counts all control points counts it too, here as in Slicer.
+    """
 
     def __init__(self, booted: SlicerScene) -> None:
         self._booted = booted
         self._scene = booted.scene
+        self._previewed: Any = None
+        interaction = booted.application_logic.GetInteractionNode()
+        interaction.AddObserver(interaction.InteractionModeChangedEvent, self._mode_changed)
 
     # moving
     def move_to(self, ras: Point, view: str = "Red") -> None:
@@ -54,15 +61,51 @@ class Pointer:
         """
         node = self._active_node()
         self.move_to(ras, view)
-        if node.IsA("vtkMRMLMarkupsROINode") and node.GetNumberOfControlPoints():
-            # The second corner: the ROI node turns two points into center and size by itself.
+        if self._is_second_corner(node):
+            # The ROI node turns two points into center and size by itself.
             node.AddControlPointWorld(self._vector(ras))
         else:
-            index = self._add_preview(node, ras)
+            self.hover(ras, view)
+            index = self._preview_index(node)
+            self._previewed = None
             node.SetNthControlPointPositionWorld(index, *ras, node.PositionDefined)
         if self._is_complete(node):
             self._end_placement()
+        if self.placing and not self._is_second_corner(node):
+            self.hover(ras, view)  # no hand is so still that the next preview stays away
         return node
+
+    def hover(self, ras: Point, view: str = "Red") -> None:
+        """Move the mouse in place mode: the preview point goes along."""
+        node = self._active_node()
+        self.move_to(ras, view)
+        if self._previewed is not None and self._previewed is not node:
+            self.leave()
+        if self._preview_index(node) < 0:
+            self._add_preview(node, ras)
+        else:
+            node.SetNthControlPointPositionWorld(self._preview_index(node), *ras, node.PositionPreview)
+        self._previewed = node
+
+    def leave(self) -> None:
+        """The mouse leaves the view: no preview any more."""
+        node, self._previewed = self._previewed, None
+        if node is not None and self._preview_index(node) >= 0:
+            node.RemoveNthControlPoint(self._preview_index(node))
+
+    def _mode_changed(self, caller: Any, event: str) -> None:
+        if not self.placing:
+            self.leave()
+
+    @staticmethod
+    def _preview_index(node: Any) -> int:
+        count = node.GetNumberOfControlPoints()
+        previews = (i for i in range(count) if node.GetNthControlPointPositionStatus(i) == node.PositionPreview)
+        return next(previews, -1)
+
+    @staticmethod
+    def _is_second_corner(node: Any) -> bool:
+        return bool(node.IsA("vtkMRMLMarkupsROINode") and node.GetNumberOfDefinedControlPoints())
 
     def require_class(self, class_name: str) -> None:
         """Raise HarnessError unless place mode is for this class of markups."""
@@ -91,14 +134,12 @@ class Pointer:
             raise HarnessError(f"{node.GetName()} is locked")
         return node
 
-    def _add_preview(self, node: Any, ras: Point) -> int:
-        """The point that follows the mouse before the click; it is there, but not yet defined."""
+    def _add_preview(self, node: Any, ras: Point) -> None:
         with _silenced(node, node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent):
             index = node.AddControlPointWorld(self._vector(ras))
             if index < 0:
                 raise HarnessError(f"{node.GetName()} takes no more points")
             node.SetNthControlPointPositionWorld(index, *ras, node.PositionPreview)
-        return index
 
     @staticmethod
     def _vector(ras: Point) -> Any:
@@ -118,7 +159,9 @@ class Pointer:
         interaction, selection = logic.GetInteractionNode(), logic.GetSelectionNode()
         if not interaction.GetPlaceModePersistence():
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
-        elif selection.GetActivePlaceNodeClassName() != "vtkMRMLMarkupsFiducialNode":
+            return
+        self.leave()
+        if selection.GetActivePlaceNodeClassName() != "vtkMRMLMarkupsFiducialNode":
             selection.SetActivePlaceNodeID(None)  # the next click starts another node
 
     # dragging
