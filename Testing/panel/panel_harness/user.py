@@ -28,7 +28,8 @@ def require_usable(widget: QtWidgets.QWidget) -> None:
     parent = widget.parentWidget()
     while parent is not None:
         if isinstance(parent, QtWidgets.QScrollArea):
-            QtWidgets.QApplication.processEvents()
+            # Layouts only: a timer that fired here could disable what is about to be clicked.
+            QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.LayoutRequest.value)
             parent.ensureWidgetVisible(widget)
         parent = parent.parentWidget()
     if widget.visibleRegion().isEmpty():
