@@ -70,16 +70,16 @@ class AnswerView:
         if answer is None:
             return _("No answer yet. Place a prompt on the target.")
         result = answer.result
-        who = _("<b>{model}</b>, expert <b>{expert}</b>").format(
-            model=html.escape(self.panel.model_title()), expert=html.escape(result.expert)
-        )
+        who = f"<b>{html.escape(self.panel.model_title())}</b>"
+        if result.alternatives:
+            who = _("{model}, expert <b>{expert}</b>").format(model=who, expert=html.escape(result.expert))
         sure = _("does not say how sure it is")
         if result.confidence is not None:
             sure = _("{percent} % sure").format(percent=round(100 * result.confidence))
         gate = ""
         if result.gate_weight is not None:
             gate = _(" (gate {percent} %)").format(percent=round(100 * result.gate_weight))
-        change = _("{volume:.2f} mL; +{added} and \N{MINUS SIGN}{removed} voxels").format(
+        change = _("{volume:.2f} mL; {added} voxels added, {removed} removed").format(
             volume=answer.volume_ml, added=f"{answer.added:,}", removed=f"{answer.removed:,}"
         )
         lines = [f"{who}{gate}: {sure}", change, *[html.escape(note) for note in result.notes]]

@@ -18,6 +18,7 @@ class LesionView:
         ui.lesionTable.setHorizontalHeaderLabels(
             [_("Segment"), _("Volume (mL)"), _("Longest diameter (mm)"), _("Short axis (mm)")]
         )
+        ui.lesionTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.lesionTable.horizontalHeader().setStretchLastSection(True)
         ui.lesionTable.verticalHeader().setVisible(False)
 
@@ -35,7 +36,6 @@ class LesionView:
             )
             for column, text in enumerate(values):
                 table.setItem(index, column, cell(text))
-        table.resizeColumnsToContents()
 
     def onCopy(self):
         qt.QApplication.clipboard().setText(self.panel.workbench.lesion_csv())

@@ -15,6 +15,7 @@ class ModelView:
     def __init__(self, ui, panel):
         self.ui = ui
         self.panel = panel
+        self._card = None
         connect(ui.modelSelector, "activated(int)", self.onModel)
         connect(ui.expertSelector, "activated(int)", self.onExpert)
         connect(ui.getModelButton, "clicked()", self.onGet)
@@ -66,6 +67,9 @@ class ModelView:
         fill(self.ui.modelSelector, names, [models.card(name).title for name in names], chosen)
         card, state = models.card(chosen), models.state(chosen)
         self.ui.modelCard.text = self.card_text(card, state)
+        if self._card != (chosen, state):
+            self._card = chosen, state
+            self.ui.modelCardSection.collapsed = state == "installed"  # then the room is better used by the prompts
         here = state != "missing"
         busy = _("Wait until the download ends, or cancel it.") if models.getting is not None else ""
         enable(self.ui.getModelButton, _("The model is on this computer already.") if here else busy)
@@ -77,7 +81,7 @@ class ModelView:
         """Offer the experts that answered the selected segment."""
         workbench = self.panel.workbench
         result = workbench.result(workbench.parameters.segment)
-        names, titles, current = [""], [_("Chosen by the gate")], ""
+        names, titles, current = [""], [_("Chosen by the model")], ""
         if result is not None:
             experts = [result.expert, *[alternative.expert for alternative in result.alternatives]]
             names += sorted(experts)

@@ -1,5 +1,6 @@
 """Tools that place prompts, and the list of prompts."""
 
+import qt
 from slicer.i18n import tr as _
 
 from .widgets import cell, connect, enable, set_silently
@@ -32,6 +33,16 @@ class PromptView:
         self.active = ""
         self._completer = None
         self._listed = None
+        click = _("Click inside the target in a slice view, again for more. Esc ends.")
+        line = _("Click along a line in a slice view; right-click to end it. Esc gives up.")
+        self._hints = {
+            "positive": click,
+            "negative": _("Click what does not belong to the target, in a slice view. Esc ends."),
+            "box": _("Click two opposite corners around the target, in one slice view. Esc gives up."),
+            "scribble": line,
+            "exclude": line,
+            "lasso": _("Click around the target in a slice view; right-click to close the outline. Esc gives up."),
+        }
         for name, button in self.tools.items():
             button.setIcon(icons(ICONS[name]))
             connect(button, "clicked(bool)", lambda on, name=name: self.onTool(name, on))
@@ -58,6 +69,7 @@ class PromptView:
         connect(ui.promptTable, "itemSelectionChanged()", self.refresh_buttons)
         ui.promptTable.setColumnCount(3)
         ui.promptTable.setHorizontalHeaderLabels([_("Prompt"), _("Where (R A S, mm)"), _("View")])
+        ui.promptTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.promptTable.horizontalHeader().setStretchLastSection(True)
         ui.promptTable.verticalHeader().setVisible(False)
 
@@ -69,6 +81,7 @@ class PromptView:
             return
         if self.panel.run(lambda: self.panel.workbench.start_tool(name)):
             self.active = name
+            self.ui.statusLabel.text = self._hints[name]
         else:
             self.active = ""
         self.refresh_tools()
@@ -80,9 +93,15 @@ class PromptView:
 
     def stop(self):
         """Back to ordinary clicks."""
-        self.active = ""
+        self.end_tool()
         self.panel.workbench.stop_tool()
         self.refresh_tools()
+
+    def end_tool(self):
+        """Forget the tool and its hint."""
+        self.active = ""
+        if self.ui.statusLabel.text in self._hints.values():
+            self.ui.statusLabel.text = ""
 
     def onText(self):
         phrase = self.ui.textEdit.text.strip()
@@ -179,7 +198,7 @@ class PromptView:
     def refresh_tools(self):
         """Enable what the model understands, and say why the rest is not."""
         if self.active and not self.panel.workbench.is_placing():
-            self.active = ""  # the user finished the shape, or pressed Esc or another tool
+            self.end_tool()  # the user finished the shape, or pressed Esc or another tool
         reason = self.panel.workbench.why_not()
         session = self.panel.workbench.session
         understands = session.engine.understands if session is not None else frozenset()
@@ -223,7 +242,6 @@ class PromptView:
         for index, prompt in enumerate(prompts):
             for column, text in enumerate((self.title(index, prompt), self.place(prompt), prompt.plane or "")):
                 table.setItem(index, column, cell(text))
-        table.resizeColumnsToContents()
         if 0 <= row < len(prompts):
             table.selectRow(row)
 
