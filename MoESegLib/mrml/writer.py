@@ -6,6 +6,8 @@ overlap and intensity range hold, and prompts and brush strokes share one stack 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,7 +56,7 @@ class LogicHistory:
         self._logic = logic
 
     def attach(self, editor_node: Any, segmentation: Any, volume: Any) -> None:
-        self._logic.SetMaximumNumberOfUndoStates(UNDO_STATES)
+        self._logic.SetMaximumNumberOfUndoStates(UNDO_STATES + 1)  # the present one counts too
 
     def save_state(self) -> None:
         self._logic.SaveStateForUndo()
@@ -105,6 +107,11 @@ class SegmentWriter:
         self.logic.SetSegmentationNode(segmentation)
         self.logic.SetSourceVolumeNode(volume)
         self.history.attach(node, segmentation, volume)
+        if segmentation.GetSegmentation().GetSegment(node.GetMaskSegmentID() or "") is None:
+            node.SetMaskSegmentID(None)
+            if node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment:
+                # That of another segmentation; edits inside it would silently change nothing here.
+                node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
         self.segmentation, self.volume = segmentation, volume
 
     def detach(self) -> None:
@@ -199,9 +206,26 @@ class SegmentWriter:
         was, now = before.within(both), after.within(both)
         added, removed = _patch_within(now > was, both), _patch_within(was > now, both)
         added = self._without_locked(segment_id, added)
-        self._modify(segment_id, removed, self.logic.ModificationModeRemove)
+        with self._nothing_given_to_locked():
+            self._modify(segment_id, removed, self.logic.ModificationModeRemove)
         self._modify(segment_id, added, self.logic.ModificationModeAdd)
         return added.count, removed.count
+
+    @contextmanager
+    def _nothing_given_to_locked(self) -> Iterator[None]:
+        """What is erased while edits are allowed inside one segment goes to that one, unless it is finished."""
+        node, inside = self.editor_node(), slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+        area = self.segmentation.GetSegmentation().GetSegment(node.GetMaskSegmentID() or "")
+        if node.GetMaskMode() != inside or area is None or not is_locked(area):
+            yield
+            return
+        modifying = node.StartModify()
+        node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+        try:
+            yield
+        finally:
+            node.SetMaskMode(inside)
+            node.EndModify(modifying)
 
     def _modify(self, segment_id: str, patch: MaskPatch, mode: int) -> None:
         if is_empty(patch.extent):
