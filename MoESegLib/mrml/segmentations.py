@@ -36,19 +36,20 @@ def create_segmentation(
 def fit_to_volume(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
     """Make sure that voxels of the volume can be written into the segmentation without loss.
 
-    An empty segmentation is put under the volume's transform and on its grid. One that holds segments is only checked.
+    A segmentation without voxels is put under the volume's transform and on its grid. One with voxels is only checked.
 
     Raises:
-        GeometryError: it holds segments under another transform, on another grid, or that are not binary label maps
+        GeometryError: it holds voxels under another transform, on another grid, or that are not binary label maps
             (with a different transform 1331 voxels were read back as 1342); nothing was changed.
     """
     content = segmentation.GetSegmentation()
     binary = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    if content.GetNumberOfSegments() == 0:
+    if all(_is_blank(content.GetSegment(segment_id)) for segment_id in content.GetSegmentIDs()):
         # The order matters: the reference geometry is stored relative to the segmentation's own transform.
         segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        content.SetSourceRepresentationName(binary)
+        if content.GetSourceRepresentationName() != binary:
+            content.SetSourceRepresentationName(binary)
         return
     if content.GetSourceRepresentationName() != binary:
         raise GeometryError(
@@ -64,6 +65,15 @@ def fit_to_volume(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.v
     _check_grids(segmentation, volume)
     if not segmentation.GetNodeReferenceID(segmentation.GetReferenceImageGeometryReferenceRole()):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+
+
+def _is_blank(segment: slicer.vtkSegment) -> bool:
+    names: list[str] = []
+    segment.GetContainedRepresentationNames(names)
+    return all(
+        isinstance(content, slicer.vtkOrientedImageData) and content.IsEmpty()
+        for content in map(segment.GetRepresentation, names)
+    )
 
 
 def _check_grids(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> None:
@@ -163,6 +173,12 @@ def segment_patch(
     low = wanted[::2]
     placed = tuple(bound + low[index // 2] for index, bound in enumerate(inner))
     return MaskPatch(placed, voxels[extent_slices(inner)].astype(np.uint8))  # type: ignore[arg-type]
+
+
+def voxels_changed(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> int:
+    """A number that is larger after the voxels of a segment (or of another one in the same layer) changed."""
+    labelmap = _labelmap(segmentation, segment_id)
+    return 0 if labelmap is None else int(labelmap.GetMTime())
 
 
 def segment_mask(
