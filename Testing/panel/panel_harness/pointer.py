@@ -90,7 +90,9 @@ class Pointer:
     def leave(self) -> None:
         """The mouse leaves the view: no preview any more."""
         node, self._previewed = self._previewed, None
-        if node is not None and self._preview_index(node) >= 0:
+        if node is None or node.GetScene() is None:
+            return  # deleted meanwhile
+        if self._preview_index(node) >= 0:
             node.RemoveNthControlPoint(self._preview_index(node))
 
     def _mode_changed(self, caller: Any, event: str) -> None:
