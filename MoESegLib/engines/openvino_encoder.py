@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 def import_openvino() -> Any:
     """The openvino package without its telemetry.
 
-    Importing it otherwise loads ``openvino-telemetry``, which reports the use to Google Analytics and leaves an ID in the
-    user's home; nothing is ever sent from MoESeg. Both openvino and nncf work without it.
+    Importing it otherwise loads ``openvino-telemetry``, which reports the use to Google Analytics and leaves an ID in
+    the user's home; nothing is ever sent from MoESeg. Both openvino and nncf work without it.
 
     Raises:
         ImportError: OpenVINO is not installed.

@@ -27,7 +27,7 @@ from .model_library import ModelLibrary
 from .overlays import ChangesOverlay, ConfidenceOverlay
 from .parameters import Parameters
 from .scene_session import LESIONS, SceneSession
-from .segmentations import create_segmentation, is_locked, segment_ids, segment_of, segment_patch
+from .segmentations import create_segmentation, is_locked, segment_ids, segment_of, segment_patch, voxels_changed
 from .terminology import set_structure
 from .thumbnails import thumbnail
 from .views import is_placing, jump_to, start_placing, stop_placing
@@ -77,6 +77,7 @@ class Workbench:
         self._caches: dict[str, EngineCache] = {}
         self._refused: tuple | None = None
         self._open_for: tuple | None = None
+        self._measures: dict[tuple, LesionMeasures] = {}
 
     # Choosing ----------------------------------------------------------------------------------------------------
 
@@ -143,6 +144,7 @@ class Workbench:
     def close(self) -> None:
         """Stop all work; the scene keeps prompts and voxels."""
         self._close_session()
+        self._measures.clear()
         self.stop_tool()
 
     # Segments and prompts ----------------------------------------------------------------------------------------
@@ -357,10 +359,14 @@ class Workbench:
             return []
         rows = []
         for segment_id in segment_ids(segmentation):
-            patch = segment_patch(segmentation, segment_id)
-            if patch.count:
-                name = segment_of(segmentation, segment_id).GetName()
-                rows.append((name, measure(patch, self.session.volume.ijk_to_ras)))
+            # A segment that did not change is not measured again: two million voxels take 0.1 s.
+            key = (segmentation.GetID(), segment_id, voxels_changed(segmentation, segment_id))
+            if key not in self._measures:
+                self._measures = {old: row for old, row in self._measures.items() if old[:2] != key[:2]}
+                patch = segment_patch(segmentation, segment_id)
+                self._measures[key] = measure(patch, self.session.volume.ijk_to_ras)
+            if self._measures[key].voxels:
+                rows.append((segment_of(segmentation, segment_id).GetName(), self._measures[key]))
         return rows
 
     def lesion_csv(self) -> str:
