@@ -123,10 +123,9 @@ class Panel:
 
     def select_segment(self, segment_id):
         """Make a segment the one that prompts and answers belong to."""
-        self.workbench.parameters.segment = segment_id
+        self.workbench.select_segment(segment_id)
         if self.prompts.active:
             self.run(lambda: self.workbench.start_tool(self.prompts.active))
-        self.workbench.show_overlays()
         self.refresh()
 
     def remove_model(self, name):

@@ -116,11 +116,11 @@ class PromptNodes:
                 if not isinstance(prompt, PointPrompt):
                     self._show_shape(segment_id, name, prompt)
 
-    def show_only(self, segment_id: str) -> None:
-        """Hide the markups of all segments but one."""
+    def show_only(self, segment_ids: Sequence[str]) -> None:
+        """Hide the markups of all other segments."""
         for node in self._find():
             display = node.GetDisplayNode()
-            visible = node.GetAttribute(SEGMENT) == segment_id
+            visible = node.GetAttribute(SEGMENT) in segment_ids
             if display is not None and bool(display.GetVisibility()) != visible:
                 display.SetVisibility(visible)
 

@@ -173,8 +173,16 @@ class Workbench:
         structure = find_structure(name) if name else None
         if structure is not None:
             set_structure(segment_of(segmentation, segment_id), structure)
-        self.parameters.segment = segment_id
+        self.select_segment(segment_id)
         return segment_id
+
+    def select_segment(self, segment_id: str) -> None:
+        """Make a segment the one that prompts, brush and answers belong to, and show its prompts alone."""
+        self.parameters.segment = segment_id
+        self.writer.editor_node().SetSelectedSegmentID(segment_id)
+        if self.session is not None and not self.session.closed:
+            self.session.nodes.show_only((segment_id, LESIONS))
+        self.show_overlays()
 
     def set_structure(self, segment_id: str, structure: Structure) -> None:
         """Name, color and code a segment as a known structure."""
@@ -253,7 +261,7 @@ class Workbench:
         update.messages = [*messages, *update.messages]
         self.answers.update(update.answers)
         if update.answers or update.prompts_changed:
-            self.show_overlays()
+            self.select_segment(self.parameters.segment)
         return update
 
     def finish(self, timeout: float = 60.0) -> Update:
