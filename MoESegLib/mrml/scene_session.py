@@ -113,7 +113,7 @@ class SceneSession:
         """The prompts of a segment in world RAS, in the order they were given.
 
         Raises:
-            PromptError: there is no such segment, or its saved prompts are damaged.
+            PromptError: there is no such segment.
         """
         return self._planned(segment_id)[0]
 
@@ -314,8 +314,12 @@ class SceneSession:
         self.progress = (fraction, message)
 
     def _stored(self, segment_id: str) -> StoredPrompts:
+        """What the tags of a segment say; nothing where they are damaged, which :meth:`_adopt_tags` told."""
         segment = segment_of(self.segmentation, segment_id)
-        return stored_prompts(segment, segment_id, world_from_local(self.segmentation))
+        try:
+            return stored_prompts(segment, segment_id, world_from_local(self.segmentation))
+        except PromptError:
+            return StoredPrompts()
 
     def _planned(self, segment_id: str) -> tuple[tuple[Prompt, ...], str | None]:
         """Prompts and chosen expert of a segment when all edits that wait are done."""
@@ -436,7 +440,7 @@ class SceneSession:
                 continue
             changed.append(segment_id)
             try:
-                stored = self._stored(segment_id)
+                stored = stored_prompts(segment, segment_id, world_from_local(self.segmentation))
             except PromptError as error:
                 self._messages.append(str(error))
                 self._told[segment_id] = get_tag(segment, "MoESeg.Prompts")
