@@ -203,8 +203,11 @@ class SegmentWriter:
         both = union_extent(before.extent, after.extent)
         if is_empty(both):
             return 0, 0
-        was, now = before.within(both), after.within(both)
-        added, removed = _patch_within(now > was, both), _patch_within(was > now, both)
+        if is_empty(before.extent):  # the first answer: nothing to compare
+            added, removed = after, MaskPatch()
+        else:
+            was, now = before.within(both), after.within(both)
+            added, removed = _patch_within(now > was, both), _patch_within(was > now, both)
         added = self._without_locked(segment_id, added)
         with self._nothing_given_to_locked():
             self._modify(segment_id, removed, self.logic.ModificationModeRemove)
