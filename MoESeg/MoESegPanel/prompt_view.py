@@ -33,15 +33,15 @@ class PromptView:
         self.active = ""
         self._completer = None
         self._listed = None
-        click = _("Click inside the target in a slice view, again for more. Esc ends.")
-        line = _("Click along a line in a slice view; right-click to end it. Esc gives up.")
+        click = _("Click inside the target in a slice view, again for more. Right-click ends.")
+        line = _("Click along a line in a slice view; right-click or double-click to end it.")
         self._hints = {
             "positive": click,
-            "negative": _("Click what does not belong to the target, in a slice view. Esc ends."),
-            "box": _("Click two opposite corners around the target, in one slice view. Esc gives up."),
+            "negative": _("Click what does not belong to the target, in a slice view. Right-click ends."),
+            "box": _("Click two opposite corners around the target, in one slice view."),
             "scribble": line,
             "exclude": line,
-            "lasso": _("Click around the target in a slice view; right-click to close the outline. Esc gives up."),
+            "lasso": _("Click around the target in a slice view; right-click or double-click to close the outline."),
         }
         for name, button in self.tools.items():
             button.setIcon(icons(ICONS[name]))
@@ -198,7 +198,7 @@ class PromptView:
     def refresh_tools(self):
         """Enable what the model understands, and say why the rest is not."""
         if self.active and not self.panel.workbench.is_placing():
-            self.end_tool()  # the user finished the shape, or pressed Esc or another tool
+            self.end_tool()  # the user finished the shape or chose another tool of Slicer
         reason = self.panel.workbench.why_not()
         session = self.panel.workbench.session
         understands = session.engine.understands if session is not None else frozenset()
