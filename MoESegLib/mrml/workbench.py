@@ -122,14 +122,13 @@ class Workbench:
             self.problem = ""
             return
         engine = self.models.engine(model)
-        key = (*(node.GetID() for node in (volume, segmentation)), model, extent, volume.GetMTime())
-        if engine is None or key == self._refused:
+        if engine is None or self._refused == (*wanted, _changes_of(volume, segmentation)):
             return
         cache = self._caches.setdefault(volume.GetID(), EngineCache())
         try:
             self.session = SceneSession(self.writer, volume, segmentation, engine, extent, cache=cache)  # type: ignore[arg-type]
         except MoESegError as error:
-            self.problem, self._refused = str(error), key
+            self.problem, self._refused = str(error), (*wanted, _changes_of(volume, segmentation))
             return
         self.problem, self._refused, self._open_for = "", None, wanted
         self.session.auto_run = self.parameters.auto_run
@@ -216,7 +215,10 @@ class Workbench:
                 f"{self.models.card(self.parameters.model).title} does not understand text. Choose a model whose card "
                 "lists text, or name the segment and click on it."
             )
-        segment_id = self.selected_segment()
+        chosen = self.parameters.segment in segment_ids(session.segmentation)
+        if not chosen:  # refused before a segment is made for it
+            session.engine.check(session.volume, (TextPrompt(text=phrase),), session.extent)
+        segment_id = self.parameters.segment if chosen else self.add_segment(phrase)
         prompt_id = session.add(TextPrompt(text=phrase, segment=segment_id))
         structure = find_structure(phrase)
         if structure is not None:
@@ -368,11 +370,11 @@ class Workbench:
         rows = []
         for segment_id in segment_ids(segmentation):
             # A segment that did not change is not measured again: two million voxels take 0.1 s.
-            key = (segmentation.GetID(), segment_id, voxels_changed(segmentation, segment_id))
+            grid = self.session.volume.ijk_to_ras
+            key = (segmentation.GetID(), segment_id, voxels_changed(segmentation, segment_id), grid.tobytes())
             if key not in self._measures:
                 self._measures = {old: row for old, row in self._measures.items() if old[:2] != key[:2]}
-                patch = segment_patch(segmentation, segment_id)
-                self._measures[key] = measure(patch, self.session.volume.ijk_to_ras)
+                self._measures[key] = measure(segment_patch(segmentation, segment_id), grid)
             if self._measures[key].voxels:
                 rows.append((segment_of(segmentation, segment_id).GetName(), self._measures[key]))
         return rows
@@ -380,3 +382,10 @@ class Workbench:
     def lesion_csv(self) -> str:
         """The lesion table as comma-separated values."""
         return table_csv(self.lesion_table())
+
+
+def _changes_of(volume: Any, segmentation: Any) -> tuple[int, ...]:
+    """Differs after anything changed that may have been the reason why the two did not go together."""
+    parents = [node.GetParentTransformNode() for node in (volume, segmentation)]
+    changed = [volume, segmentation, segmentation.GetSegmentation(), *(parent for parent in parents if parent)]
+    return tuple(int(item.GetMTime()) for item in changed)

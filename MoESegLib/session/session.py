@@ -399,6 +399,7 @@ class Session:
                 prediction = self.engine.predict(self.volume, prompts, context)
             except (MemoryError, RuntimeError) as error:
                 raise as_user_error(error) from error
+            token.check()  # cancelled during the last step: nothing arrives after cancel() or close()
             seconds = time.perf_counter() - started
             with self._lock:
                 if self._history.current.question(segment) != question:
