@@ -112,6 +112,7 @@ class MoESegLogic(ScriptedLoadableModuleLogic):
         self.isSingletonParameterNode = True
         self._history = history
         self._models = None
+        self._missing = None
         self.workbench = None
 
     def open(self):
@@ -121,7 +122,7 @@ class MoESegLogic(ScriptedLoadableModuleLogic):
 
         node = self.getParameterNode()
         if self._models is None:
-            self._models = ModelLibrary()
+            self._models = ModelLibrary(missing=self.missingDependencies)
         if self.workbench is None or self.workbench.parameters.node is not node:
             self.close()
             self.workbench = Workbench(slicer.mrmlScene, node, self._models, self._history)
@@ -134,7 +135,13 @@ class MoESegLogic(ScriptedLoadableModuleLogic):
         self.workbench = None
 
     def missingDependencies(self):
-        """What must be installed before a model can be loaded: requirements, and "PyTorch"."""
+        """What must be installed before a model can be loaded: requirements, and "PyTorch". Looked up once."""
+        if self._missing is None:
+            self._missing = self.findMissing()
+        return self._missing
+
+    def findMissing(self):
+        """Look the requirements up in this Python."""
         requirements = Path(slicer.util.modulePath("MoESeg")).parent / "Resources" / "requirements.txt"
         lines = [line.split("#")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
         names = [line for line in lines if line]
@@ -161,6 +168,7 @@ class MoESegLogic(ScriptedLoadableModuleLogic):
                 ) from error
             PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=">=2.2")
         importlib.invalidate_caches()
+        self._missing = None
         return not self.missingDependencies()
 
 

@@ -33,7 +33,8 @@ class ModelView:
     def onGet(self):
         models = self.panel.workbench.models
         card = models.card(self.panel.workbench.parameters.model)
-        if not self.panel.install_dependencies():
+        if not self.panel.install_dependencies() or models.state(card.name) == "installed":
+            self.panel.refresh()
             return
         text = _(
             "Download {title} ({size}) from {source}?\n\nLicense: {license}. The file is checked and stays on this "
@@ -72,10 +73,17 @@ class ModelView:
             self.ui.modelCardSection.collapsed = state == "installed"  # then the room is better used by the prompts
         here = state != "missing"
         busy = _("Wait until the download ends, or cancel it.") if models.getting is not None else ""
-        enable(self.ui.getModelButton, _("The model is on this computer already.") if here else busy)
+        complete = _("The model is on this computer already.") if here and not models.missing() else ""
+        enable(self.ui.getModelButton, complete or busy or ("" if here else self.local(card)))
         enable(self.ui.importModelButton, _("The model is on this computer already.") if here else busy)
         enable(self.ui.removeModelButton, busy if here else _("The model is not on this computer."))
         self.refresh_experts()
+
+    def local(self, card):
+        """Why a model cannot be downloaded from here, "" when it can."""
+        if card.provider["kind"] != "local":
+            return ""
+        return _("This model cannot be downloaded from here. {how}").format(how=card.provider["instructions"])
 
     def refresh_experts(self):
         """Offer the experts that answered the selected segment."""

@@ -49,6 +49,7 @@ class PromptView:
         buttons = {
             ui.textButton: (self.onText, "Text.png"),
             ui.fromSegmentButton: (self.onFromSegment, "FromSegment.png"),
+            ui.markupsButton: (self.onMarkups, ""),
             ui.runButton: (self.onRun, "Run.png"),
             ui.cancelButton: (self.onCancel, "Cancel.png"),
             ui.undoButton: (self.onUndo, "Undo.png"),
@@ -62,6 +63,7 @@ class PromptView:
             if icon:
                 button.setIcon(icons(icon))
         connect(ui.textEdit, "returnPressed()", self.onText)
+        connect(ui.markupsSelector, "currentNodeChanged(vtkMRMLNode*)", lambda node: self.refresh_tools())
         connect(ui.sliceButton, "toggled(bool)", self.onExtent)
         connect(ui.autoRunCheckBox, "toggled(bool)", self.onAutoRun)
         connect(ui.lesionsCheckBox, "toggled(bool)", self.onLesions)
@@ -111,6 +113,11 @@ class PromptView:
     def onFromSegment(self):
         segment = self.panel.workbench.parameters.segment
         self.panel.run(lambda: self.panel.workbench.ready().start_from_segment(segment))
+
+    def onMarkups(self):
+        node = self.ui.markupsSelector.currentNode()
+        segment = self.panel.workbench.selected_segment()
+        self.panel.run(lambda: self.panel.workbench.ready().use_markups(segment, node))
 
     # Running
 
@@ -213,6 +220,8 @@ class PromptView:
         enable(self.ui.textButton, reason or text)
         no_segment = "" if self.panel.has_segment() else _("Select a segment first.")
         enable(self.ui.fromSegmentButton, reason or no_segment)
+        no_markups = _("Choose markups first.") if self.ui.markupsSelector.currentNode() is None else ""
+        enable(self.ui.markupsButton, reason or no_markups)
 
     def refresh_buttons(self):
         """Enable the buttons for which there is something to do."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..core.errors import ResourceError, WeightsError
 from ..core.intensity import Window
-from ..weights import ensure_weights, model_card, models_home
+from ..weights import ensure_weights, model_card, model_cards, models_home
 from ..weights.safe_load import load_into, load_state_dict
 from ..weights.store import weights_id_of
 from .cache import content_key
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 
 Runtime = Literal["auto", "torch", "openvino"]
 _log = logging.getLogger(__name__)
+
+
+def engine_names() -> list[str]:
+    """Models in the catalog that this version can load, the default one first, then by size."""
+    cards = [
+        card
+        for card in model_cards().values()
+        if card.architecture in ("lite_medsam", "segmote_lite")
+        or card.architecture.startswith("sam_vit")
+        or card.name == "segmote"
+    ]
+    cards.sort(key=lambda card: (card.name != "lite-medsam", card.uses is None, card.size_bytes or 1 << 40, card.name))
+    return [card.name for card in cards]
 
 
 def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None = None) -> SliceEngine:

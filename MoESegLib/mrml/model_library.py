@@ -9,12 +9,11 @@ from typing import Any
 from ..core.errors import MoESegError
 from ..engines import load_engine
 from ..engines.protocol import Engine
+from ..engines.registry import engine_names
 from ..session.background import BackgroundTask
 from ..session.worker import Worker, default_worker
-from ..weights import ModelCard, get_model, model_card, model_cards
+from ..weights import ModelCard, get_model, model_card
 from ..weights.store import import_file, remove, state_of
-
-_WITH_ENGINE = ("lite_medsam", "segmote_lite", "segmote")
 
 
 class ModelLibrary:
@@ -23,10 +22,17 @@ class ModelLibrary:
     Args:
         load: makes an engine from a model's name; a test may give a fake one.
         worker: the inference thread, on which models are loaded.
+        missing: names the Python packages that must be installed before a model can be loaded.
     """
 
-    def __init__(self, load: Callable[[str], Engine] = load_engine, worker: Worker | None = None) -> None:
+    def __init__(
+        self,
+        load: Callable[[str], Engine] = load_engine,
+        worker: Worker | None = None,
+        missing: Callable[[], list[str]] = list,
+    ) -> None:
         self._load = load
+        self.missing = missing
         self._worker = worker if worker is not None else default_worker()
         self._downloads = Worker()
         self._engine: tuple[str, Engine] | None = None
@@ -38,11 +44,7 @@ class ModelLibrary:
 
     def names(self) -> list[str]:
         """Models this version has an engine for."""
-        return [
-            card.name
-            for card in model_cards().values()
-            if card.architecture in _WITH_ENGINE or card.architecture.startswith("sam_vit")
-        ]
+        return engine_names()
 
     def card(self, name: str) -> ModelCard:
         """A model's card.
@@ -102,7 +104,8 @@ class ModelLibrary:
         """The engine of a model, or None while it is loaded, missing, or could not be loaded (see :meth:`why_not`)."""
         if self._engine is not None and self._engine[0] == name:
             return self._engine[1]
-        if self._loading is None and name not in self._failed and self.state(name) == "installed":
+        known = name not in self._failed and self.state(name) == "installed"
+        if self._loading is None and known and not self.missing():
             task = BackgroundTask(self._worker, f"Loading {model_card(name).title}", lambda *_: self._load(name))
             self._loading = name, task
         return None
@@ -118,6 +121,11 @@ class ModelLibrary:
             return f"Loading {card.title} ..."
         if name in self._failed:
             return self._failed[name]
+        missing = self.missing()
+        if missing:
+            return (
+                f"{card.title} needs {', '.join(missing)}. Press 'Get' to install what is missing; you are asked first."
+            )
         state = self.state(name)
         if state == "missing":
             return f"{card.title} is not on this machine yet ({card.size_text}). Press 'Get'."

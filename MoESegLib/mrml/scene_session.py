@@ -17,7 +17,7 @@ from typing import Any
 import slicer
 
 from ..core.errors import LockedError, MoESegError, PromptError
-from ..core.prompts import MaskPrompt, PointPrompt, Prompt
+from ..core.prompts import PointPrompt, Prompt
 from ..engines.cache import EngineCache
 from ..engines.protocol import Engine, Extent3D
 from ..session import Session
@@ -26,6 +26,7 @@ from .answer_writer import AnswerWriter, prompt_of
 from .answers import Update
 from .edits import Edit, EditQueue
 from .prompt_nodes import PromptNodes, has_markups
+from .prompt_sources import prompt_from_segment, prompts_from_markups
 from .prompt_store import StoredPrompts, store_prompts, stored_prompts
 from .segmentations import (
     COMPLETED,
@@ -37,7 +38,6 @@ from .segmentations import (
     next_name,
     segment_ids,
     segment_of,
-    segment_patch,
     set_status,
     set_tags,
 )
@@ -168,6 +168,16 @@ class SceneSession:
         """The expert the user chose for a segment, None when the gate chooses."""
         return self._planned(segment_id)[1]
 
+    def use_markups(self, segment_id: str, node: Any) -> None:
+        """Prompt a segment with markups made elsewhere (points, ROI, plane, curve); one step. The node stays as it is.
+
+        Raises:
+            PromptError: they cannot be prompts, or the model refuses them; nothing changed.
+            LockedError: the segment is finished.
+        """
+        prompts, expert = self._planned(segment_id)
+        self._edit(Edit(segment_id, (*prompts, *prompts_from_markups(node, self.volume, segment_id)), expert))
+
     def start_from_segment(self, segment_id: str, source_id: str | None = None) -> str:
         """Use the voxels of a segment (by default its own) as the first guess; returns the ID of the prompt.
 
@@ -176,13 +186,7 @@ class SceneSession:
             LockedError: the segment is finished.
         """
         source = segment_id if source_id is None else source_id
-        patch = segment_patch(self.segmentation, source)
-        if patch.count == 0:
-            name = segment_of(self.segmentation, source).GetName()
-            raise PromptError(f"The segment {name} is empty; paint a first guess or choose a segment with voxels.")
-        matrix = self._session.volume.ijk_to_ras.copy()
-        matrix[:3, 3] = self._session.volume.to_ras(patch.extent[::2])
-        prompt = MaskPrompt(mask=patch.voxels, ijk_to_ras=matrix, segment=segment_id)
+        prompt, patch = prompt_from_segment(self.segmentation, source, self.volume, segment_id)
         prompts, expert = self._planned(segment_id)
         # The answer replaces the drawing it started from.
         drawing = patch if source == segment_id and not prompts else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from panel_helpers import OpenPanel, corners, paint
+from panel_helpers import OpenPanel, add_volume, corners, default_volume, paint
 
 from MoESegLib import Session
 from MoESegLib.core.volume import Volume
@@ -238,3 +238,37 @@ def test_a_prompt_outside_the_volume_is_refused_in_the_status_line(open_panel: O
     panel.settle()
     assert "outside the volume" in panel.ui.statusLabel.text
     assert panel.prompts("target") == () and panel.mask("target").sum() == 0
+
+
+def test_markups_made_elsewhere_become_prompts(open_panel: OpenPanel):
+    panel = open_panel()
+    panel.add_segment("target")
+    assert "Choose markups first" in panel.ui.markupsButton.toolTip
+    plane = panel.harness.scene.AddNewNodeByClass("vtkMRMLMarkupsPlaneNode", "my plane")
+    plane.SetOriginWorld(panel.ras((24, 20, 4)))
+    plane.SetNormalWorld(0, 0, 1)
+    plane.SetSizeWorld(26.0, 24.0)
+    panel.harness.choose(panel.ui.markupsSelector, "my plane")
+    panel.harness.click(panel.ui.markupsButton)
+    panel.settle()
+    assert [prompt.kind for prompt in panel.prompts("target")] == ["box"]
+    assert panel.mask("target")[4].sum() > 50
+    assert plane.GetScene() is not None
+
+
+def test_missing_packages_are_installed_after_the_user_agreed(open_panel: OpenPanel):
+    panel = open_panel(volume=None)
+    logic = panel.loaded.widget.logic
+    logic._missing = ["safetensors>=0.4.3"]
+    library = panel.workbench.models
+    library.missing = logic.missingDependencies
+    panel.loaded.widget.panel.refresh()
+    panel.volume = add_volume(panel.harness.scene, default_volume())
+    panel.harness.choose(panel.ui.volumeSelector, "CT")
+    panel.settle()
+    assert "safetensors" in panel.ui.boxTool.toolTip and not panel.ui.boxTool.enabled
+    assert panel.harness.packaging.count("pip_ensure") == 0
+    panel.harness.click(panel.ui.getModelButton)
+    assert panel.harness.packaging.count("pip_ensure") == 1
+    panel.settle()
+    assert panel.ui.boxTool.enabled
