@@ -11,6 +11,7 @@ from vtk.util.numpy_support import numpy_to_vtk  # type: ignore[import-untyped]
 
 from ..core.geometry import is_empty, union_extent
 from ..core.results import MaskPatch, ProbabilityMap
+from .views import remove_node
 from .volumes import local_ijk_to_ras
 from .writer import oriented_image
 
@@ -44,7 +45,7 @@ class ChangesOverlay:
         """Remove the overlay from the scene."""
         node = self.scene.GetNodeByID(self._node_id) if self._node_id else None
         if node is not None:
-            self.scene.RemoveNode(node)
+            remove_node(self.scene, node)
         self._node_id = ""
 
     def _node(self, volume: Any) -> Any:
@@ -104,7 +105,7 @@ class ConfidenceOverlay:
         self._before.clear()
         node = self.scene.GetNodeByID(self._node_id) if self._node_id else None
         if node is not None:
-            self.scene.RemoveNode(node)
+            remove_node(self.scene, node)
         self._node_id = ""
 
     def _node(self) -> Any:

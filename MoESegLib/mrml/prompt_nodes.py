@@ -20,7 +20,7 @@ from ..core.geometry import PLANES, Plane
 from ..core.prompts import BoxPrompt, PointPrompt, PolygonPrompt, Prompt, ScribblePrompt, as_point
 from ..core.volume import Volume
 from .prompt_shapes import box_from_roi, curve_points, roi_from_box
-from .views import keep_placing, plane_under_cursor
+from .views import keep_placing, plane_under_cursor, remove_node
 
 SEGMENTATION_ROLE = "MoESeg.segmentation"
 SEGMENT, KIND, PROMPT, PLANE = "MoESeg.Segment", "MoESeg.Kind", "MoESeg.Prompt", "MoESeg.Plane"
@@ -298,7 +298,7 @@ class PromptNodes:
         for tag in tags:
             node.RemoveObserver(tag)
         self._dragged.discard(node.GetID())
-        self.scene.RemoveNode(node)
+        remove_node(self.scene, node)
 
     def _observe(self, node: Any) -> None:
         markups = slicer.vtkMRMLMarkupsNode

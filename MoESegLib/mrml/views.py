@@ -1,4 +1,4 @@
-"""What the slice views tell: the plane a prompt is drawn in, the place mode, jumping to a point."""
+"""What the slice views tell: the plane a prompt is drawn in, the place mode, jumping to a point, removing."""
 
 from __future__ import annotations
 
@@ -71,3 +71,12 @@ def is_placing(scene: slicer.vtkMRMLScene) -> bool:
     """Whether the next click in a view places something."""
     interaction = scene.GetFirstNodeByClass("vtkMRMLInteractionNode")
     return interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place
+
+
+def remove_node(scene: slicer.vtkMRMLScene, node: Any) -> None:
+    """Remove a node and how it is displayed; the scene alone would keep its display nodes, and save them."""
+    displays = [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
+    scene.RemoveNode(node)
+    for display in displays:
+        if display is not None and display.GetScene() is scene and display.GetDisplayableNode() is None:
+            scene.RemoveNode(display)

@@ -323,6 +323,15 @@ def test_a_removed_node_takes_its_prompts_with_it(scene, prompt_nodes) -> None:
     assert [prompt.kind for prompt in nodes.read(SEGMENT)] == ["point"]
 
 
+def test_removed_prompts_leave_no_display_nodes_behind(scene, prompt_nodes) -> None:
+    nodes, volume = prompt_nodes()
+    count = scene.GetNumberOfNodes()
+    for _ in range(3):
+        nodes.show(SEGMENT, "liver", everything(volume))
+        nodes.show(SEGMENT, "liver", [])
+    assert scene.GetNumberOfNodes() == count
+
+
 def test_nothing_is_observed_after_closing(prompt_nodes) -> None:
     nodes, volume = prompt_nodes()
     nodes.show(SEGMENT, "liver", [point(volume, (20, 20, 4), SEGMENT)])
