@@ -98,10 +98,8 @@ def _get(args: argparse.Namespace) -> int:
 
 
 def _announce(card: ModelCard) -> None:
-    print(
-        f"{card.title}: {card.size_text}, license {card.license} ({card.license_url}), from {card.source_url}",
-        file=sys.stderr,
-    )
+    license_text = f"{card.license} ({card.license_url})" if card.license_url else card.license
+    print(f"{card.title}: {card.size_text}, license {license_text}, from {card.source_url}", file=sys.stderr)
     if card.notes:
         print(card.notes, file=sys.stderr)
 
@@ -138,11 +136,15 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _remove(args: argparse.Namespace) -> int:
     from ..core.errors import WeightsError
-    from ..weights.store import remove
+    from ..weights.store import remove, sharers
 
-    if not args.yes and not _agreed(f"Delete the weights of {args.name}?", clear=True):
-        raise WeightsError("Nothing was deleted.")
-    print(f"Removed {remove(args.name) / 1e6:.1f} MB")
+    together = sharers(args.name)
+    others = [name for name in together if name != args.name]
+    if others:
+        print(f"{', '.join(others)} and {args.name} use the same file; it goes for all of them.", file=sys.stderr)
+    if not args.yes and not _agreed(f"Delete the weights of {' and '.join(together)}?", clear=not others):
+        raise WeightsError(f"Nothing was deleted. To agree without being asked: moeseg models remove {args.name} --yes")
+    print(f"Removed {remove(args.name) / 1e6:.1f} MB, the weights of {' and '.join(together)}")
     return 0
 
 
