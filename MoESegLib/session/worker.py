@@ -47,7 +47,7 @@ class Worker:
         with self._wake:
             queue = self._queues[background]
             if key in queue:
-                queue.pop(key).future.cancel()
+                _forget(queue.pop(key))
             job = queue[key] = Job(key, work, background)
             if not background and self._running is not None and self._running.background:
                 self._running.token.cancel()
@@ -65,7 +65,7 @@ class Worker:
             for background, queue in self._queues.items():
                 if background or not background_only:
                     for key in [key for key in queue if keys(key)]:
-                        queue.pop(key).future.cancel()
+                        _forget(queue.pop(key))
             running = self._running
             if running is not None and keys(running.key) and (running.background or not background_only):
                 running.dropped = True
@@ -115,6 +115,12 @@ class Worker:
             job.future.set_exception(error)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits, as concurrent.futures does
             job.future.set_exception(error)
+
+
+def _forget(job: Job) -> None:
+    """Cancel what never started; without the notification those who wait for it would wait forever."""
+    if job.future.cancel():
+        job.future.set_running_or_notify_cancel()
 
 
 _default: Worker | None = None
