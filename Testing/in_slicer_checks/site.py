@@ -200,7 +200,8 @@ class Site:
         return node
 
     def show_volume(self, node: Any) -> None:
-        """Put a volume into the slice views and fit them to it."""
+        """Show the four views, put a volume into the slice views and fit them to it."""
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         self.pause(0.1)
 
