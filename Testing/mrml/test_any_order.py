@@ -1,0 +1,160 @@
+"""Whatever the user does in whatever order, and whenever something is taken away: nothing is lost or mixed up."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import numpy as np
+import pytest
+from fakes import ThresholdModel, blob_volume
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mrml_tools import box, brush, point
+
+from MoESegLib import Session
+from MoESegLib.engines.slice_engine import SliceEngine
+from MoESegLib.mrml.scene_session import SceneSession
+from MoESegLib.mrml.segmentations import create_segmentation, get_tag, segment_ids, segment_mask, segment_of
+
+STROKES = ((0, 4, 0, 4, 4, 4), (2, 7, 30, 38, 3, 5), (40, 47, 33, 39, 4, 4))  # where no answer reaches
+ACTIONS = st.one_of(
+    st.tuples(st.just("point"), st.integers(0, 1), st.integers(16, 31), st.booleans()),
+    st.tuples(st.just("stroke"), st.integers(0, 1), st.integers(0, 2), st.booleans()),
+    st.tuples(st.just("remove"), st.integers(0, 1), st.integers(0, 3)),
+    st.tuples(st.just("drag"), st.integers(0, 1), st.integers(16, 31)),
+    st.tuples(st.sampled_from(["undo", "redo", "pump", "settle", "cancel", "retry"])),
+)
+
+
+class User:
+    """Does things to two segments, without waiting for answers unless told to."""
+
+    def __init__(self, session: SceneSession, settle) -> None:
+        self.session, self.settle = session, settle
+        self.ids = [session.add_segment(name) for name in ("first", "second")]
+
+    def act(self, action: tuple) -> None:
+        kind, *values = action
+        session = self.session
+        if kind == "point":
+            session.add(point(session.volume, (values[1], 20, 4), self.ids[values[0]], values[2]))
+        elif kind == "stroke":
+            brush(session.writer, self.ids[values[0]], STROKES[values[1]], add=values[2])
+        elif kind == "remove":
+            prompts = session.prompts(self.ids[values[0]])
+            if prompts:
+                session.remove(self.ids[values[0]], prompts[values[1] % len(prompts)].id)
+        elif kind == "drag":
+            nodes = session.nodes.nodes(self.ids[values[0]])
+            if nodes and nodes[0].GetNumberOfControlPoints():
+                nodes[0].SetNthControlPointPositionWorld(0, *session.volume.to_ras((values[1], 22, 4)))
+        elif kind == "settle":
+            self.settle(session)
+        else:
+            getattr(session, kind)()
+
+    def state(self) -> list:
+        """Voxels and prompts of both segments, and whether the voxels show the answer."""
+        found = []
+        for segment_id in self.ids:
+            segment = segment_of(self.session.segmentation, segment_id)
+            mask = segment_mask(self.session.segmentation, segment_id, self.session.volume_node).astype(bool)
+            found.append((mask, get_tag(segment, "MoESeg.Prompts"), self.session.is_settled(segment_id)))
+        return found
+
+    def check_answers(self) -> None:
+        """Where a segment is settled it shows what a fresh Python session answers, beside the strokes."""
+        for segment_id, (mask, _, settled) in zip(self.ids, self.state(), strict=True):
+            if not settled:
+                continue
+            expected = np.zeros_like(mask)
+            prompts = self.session.prompts(segment_id)
+            if prompts:
+                model = ThresholdModel(native=frozenset({"box", "point"}))
+                with Session(self.session.volume, SliceEngine(model), prefetch=False) as python:
+                    python.set_segment(segment_id, prompts)
+                    expected = python.mask(segment_id).astype(bool)
+            bright = self.session.volume.array > 200
+            assert np.array_equal(mask & bright, expected & bright)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ACTIONS, min_size=2, max_size=12))
+def test_undo_and_redo_walk_the_same_states_and_every_answer_is_the_right_one(
+    scene, writer, volume_node, settle, actions
+) -> None:
+    writer.editor_node().SetOverwriteMode(writer.editor_node().OverwriteNone)
+    segmentation = create_segmentation(scene, volume_node)
+    session = SceneSession(
+        writer, volume_node, segmentation, SliceEngine(ThresholdModel(native=frozenset({"box", "point"})))
+    )
+    try:
+        user = User(session, settle)
+        for action in actions:
+            user.act(action)
+        settle(session)
+        while session.redo():
+            settle(session)
+        session.retry()
+        settle(session)
+        user.check_answers()
+        states = [user.state()]
+        while session.undo():
+            settle(session)
+            user.check_answers()
+            states.append(user.state())
+        assert all(not mask.any() and prompts == "" for mask, prompts, _ in states[-1])
+        for expected in reversed(states[:-1]):
+            assert session.redo()
+            settle(session)
+            for (mask, prompts, settled), (mask_before, prompts_before, settled_before) in zip(
+                user.state(), expected, strict=True
+            ):
+                assert prompts == prompts_before
+                if settled == settled_before:
+                    assert np.array_equal(mask, mask_before)
+        assert not session.redo()
+    finally:
+        session.close()
+        scene.RemoveNode(segmentation)
+
+
+@pytest.mark.parametrize("event", ["scene closed", "volume removed", "segmentation removed", "cancel", "close"])
+def test_anything_may_be_taken_away_at_any_moment_of_a_prediction(scene, add_volume, writer, settle, event) -> None:
+    moments = random.Random(event)
+    for moment in range(20):
+        node = add_volume(blob_volume(), name=f"CT {moment}")
+        segmentation = create_segmentation(scene, node)
+        model = ThresholdModel(native=frozenset({"box", "point"}))
+        model.before_decode = lambda: time.sleep(0.002)
+        session = SceneSession(writer, node, segmentation, SliceEngine(model), moments.choice(["slice", "volume"]))
+        liver, done = session.add_segment("liver"), session.add_segment("done")
+        brush(writer, done, STROKES[0])
+        session.add(box(session.volume, (10, 8), (38, 32), liver))
+        deadline = time.monotonic() + moments.random() * 0.03
+        while time.monotonic() < deadline:
+            session.pump()
+        if event == "scene closed":
+            scene.Clear(0)
+        elif event == "volume removed":
+            scene.RemoveNode(node)
+        elif event == "segmentation removed":
+            scene.RemoveNode(segmentation)
+        else:
+            getattr(session, event)()
+        assert settle(session)["messages"] == []
+        assert session.closed == (event != "cancel")
+        assert segment_mask(segmentation, done, node)[4, 0:5, 0:5].all()
+        assert segment_ids(segmentation) == (liver, done)
+        if event == "cancel":
+            session.retry()
+            settle(session)
+            assert session.is_settled(liver) and segment_mask(segmentation, liver, node).sum() > 50
+            session.close()
+        if event == "close":
+            again = SceneSession(writer, node, segmentation, SliceEngine(ThresholdModel()))
+            again.retry()
+            settle(again)
+            assert again.is_settled(liver) and segment_mask(segmentation, liver, node).sum() > 50
+            again.close()
