@@ -1,0 +1,1 @@
+"""Packs of taught experts: cards, files, and where they lie on this machine."""
