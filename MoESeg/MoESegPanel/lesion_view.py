@@ -16,7 +16,7 @@ class LesionView:
         connect(ui.copyLesionsButton, "clicked()", self.onCopy)
         ui.lesionTable.setColumnCount(4)
         ui.lesionTable.setHorizontalHeaderLabels(
-            [_("Segment"), _("Volume (mL)"), _("Longest diameter (mm)"), _("Short axis (mm)")]
+            [_("Segment"), _("Volume (mL)"), _("Long axis (mm)"), _("Short axis (mm)")]
         )
         ui.lesionTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.lesionTable.horizontalHeader().setStretchLastSection(True)

@@ -77,6 +77,8 @@ class Panel:
         update = self.workbench.pump()
         for message in update.messages:
             self.say(message)
+        if update.answers and self.workbench.parameters.lesions:
+            self.workbench.select_segment(list(update.answers)[-1])  # so that its answer and its prompt are shown
         busy = self.workbench.is_busy
         if update.answers or update.prompts_changed or update.messages or busy != self._busy or not busy:
             self._busy = busy
