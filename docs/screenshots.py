@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,6 @@ class Studio:
 
     def __init__(self) -> None:
         self.harness = Harness.start()
-
-    def open_module(self) -> None:
-        """An empty scene, a new panel, the views as at the start."""
         self.center, self.zoom = CENTER, 1.35
         self.harness.reset()
         self.harness.main_window.resize(1400, 1500)
@@ -212,7 +210,7 @@ def center_and_size(corners: tuple[Point, Point]) -> tuple[Point, Point]:
     return tuple((a + b) / 2), tuple(np.abs(a - b))  # type: ignore[return-value]
 
 
-# One function a page of the tutorial. Each starts with an empty scene.
+# One function a page of the tutorial.
 
 
 def first_steps(studio: Studio) -> None:
@@ -307,13 +305,20 @@ def organs(studio: Studio) -> None:
 PAGES = {page.__name__: page for page in (first_steps, clicks, overlap, lesions, models, organs)}
 
 
-def main(names: list[str]) -> None:
-    """Make the pictures of these pages, or of all."""
+def make(name: str) -> None:
+    """Make the pictures of one page."""
     studio = Studio()
-    for name in names or PAGES:
-        studio.open_module()
-        PAGES[name](studio)
+    PAGES[name](studio)
     studio.harness.reset()
+
+
+def main(names: list[str]) -> None:
+    """Make the pictures of these pages, or of all; each in a process of its own, as after starting Slicer."""
+    if len(names) == 1:
+        make(names[0])
+        return
+    for name in names or PAGES:
+        subprocess.run([sys.executable, __file__, name], check=True)
 
 
 if __name__ == "__main__":
