@@ -1,1 +1,18 @@
 """Packs of taught experts: cards, files, and where they lie on this machine."""
+
+from .card import BaseModel, ExpertCard, ExpertClass, Measurement, PackSizes, TrainingData
+from .store import InstalledPack, find_pack, import_pack, install_pack, list_packs
+
+__all__ = [
+    "BaseModel",
+    "ExpertCard",
+    "ExpertClass",
+    "InstalledPack",
+    "Measurement",
+    "PackSizes",
+    "TrainingData",
+    "find_pack",
+    "import_pack",
+    "install_pack",
+    "list_packs",
+]

@@ -50,8 +50,6 @@ def write_pack(path: Path, pack: ExpertPack, card: ExpertCard) -> ExpertCard:
         WeightsError: the pack is not what the card says, holds values that are not finite, or is larger than 10 MB.
         OutputError: the folder is missing, not writable or full; nothing was written.
     """
-    if path.suffix != SUFFIX:
-        raise OutputError(f"An expert pack is a {SUFFIX} file, not {path.name}. Choose such a name.")
     if sizes_of(pack) != card.sizes:
         raise WeightsError(f"The card of {card.name} says {card.sizes}, but the pack has {sizes_of(pack)}.")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in pack.state_dict().items()}
@@ -62,10 +60,10 @@ def write_state(path: Path, state: Mapping[str, Tensor], card: ExpertCard) -> Ex
     """As :func:`write_pack`, from the tensors of a pack."""
     from safetensors.torch import save
 
+    if path.suffix != SUFFIX:
+        raise OutputError(f"An expert pack is a {SUFFIX} file, not {path.name}. Choose such a name.")
     _check_tensors(state, card, f"the experts of {card.name}")
-    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-    card = dataclasses.replace(card, size_bytes=size, sha256="")
-    card = dataclasses.replace(card, sha256=_hash(card, state))
+    card = sealed(card, state)
     data = save(dict(state), {_CARD_KEY: card.to_json()})
     if len(data) > MAX_BYTES:
         raise WeightsError(
@@ -101,11 +99,11 @@ def read_pack(path: Path, base_sha256: str | None = None) -> tuple[ExpertCard, d
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a whole expert pack ({error}); get it again.") from error
     _check_tensors(state, card, f"the experts of {card.name} in {path.name}")
-    found = _hash(dataclasses.replace(card, sha256=""), state)
-    if found != card.sha256:
+    found = sealed(card, state)
+    if found != card:
         raise WeightsError(
-            f"{path} was changed or damaged: the SHA-256 of its card and tensors is {found}, {card.sha256} expected. "
-            "Get it again."
+            f"{path} was changed or damaged: the SHA-256 of its card and tensors is {found.sha256}, {card.sha256} "
+            "expected. Get it again."
         )
     return card, state
 
@@ -135,6 +133,18 @@ def check_base(card: ExpertCard, base_sha256: str, source: str) -> None:
             f"{card.base.sha256[:12]}..., not on these weights ({base_sha256[:12]}...). An expert fits its own base "
             "only: use that base, or teach the expert again on this one."
         )
+
+
+def sealed(card: ExpertCard, state: Mapping[str, Tensor]) -> ExpertCard:
+    """The card with the size of the tensors, and the SHA-256 of them and of everything that it says itself."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    card = dataclasses.replace(card, size_bytes=size, sha256="")
+    digest = hashlib.sha256(card.to_json().encode())
+    for key in sorted(state):
+        tensor = state[key]
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.numpy().astype("<f4").tobytes())
+    return dataclasses.replace(card, sha256=digest.hexdigest())
 
 
 def sizes_of(pack: ExpertPack) -> PackSizes:
@@ -211,12 +221,3 @@ def _expected_shapes(sizes: PackSizes) -> dict[str, tuple[int, ...]]:
         gate = cast("GateKind", sizes.gate)
         pack = ExpertPack(decoder, sizes.early_channels, sizes.num_experts, sizes.rank, gate)
     return {key: tuple(tensor.shape) for key, tensor in pack.state_dict().items()}
-
-
-def _hash(card: ExpertCard, state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(card.to_json().encode())
-    for key in sorted(state):
-        tensor = state[key]
-        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.numpy().astype("<f4").tobytes())
-    return digest.hexdigest()
