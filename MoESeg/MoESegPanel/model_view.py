@@ -54,9 +54,8 @@ class ModelView:
     def onRemove(self):
         models = self.panel.workbench.models
         card = models.card(self.panel.workbench.parameters.model)
-        text = _("Delete the file of {title} ({size}) from this computer?").format(
-            title=card.title, size=card.size_text
-        )
+        titles = ", ".join(models.card(name).title for name in models.sharers(card.name))
+        text = _("Delete the file of {titles} ({size}) from this computer?").format(titles=titles, size=card.size_text)
         if slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Remove model")):
             self.panel.run(lambda: self.panel.remove_model(card.name))
 

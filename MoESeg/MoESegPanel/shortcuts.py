@@ -7,7 +7,7 @@ KEYS = {
     "positive": "P",
     "negative": "N",
     "box": "X",
-    "scribble": "S",
+    "scribble": "C",
     "lasso": "L",
     "text": "D",
     "accept": "A",

@@ -13,7 +13,7 @@ from ..engines.registry import engine_names
 from ..session.background import BackgroundTask
 from ..session.worker import Worker, default_worker
 from ..weights import ModelCard, get_model, model_card
-from ..weights.store import import_file, remove, state_of
+from ..weights.store import import_file, remove, sharers, state_of
 
 
 class ModelLibrary:
@@ -57,6 +57,10 @@ class ModelLibrary:
     def state(self, name: str) -> str:
         """ "installed", "missing" or "broken"."""
         return state_of(name)
+
+    def sharers(self, name: str) -> tuple[str, ...]:
+        """All models that use the same file, which go when one of them is removed."""
+        return sharers(name)
 
     # Getting -----------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from .views import remove_node
 from .volumes import local_ijk_to_ras
 from .writer import oriented_image
 
-ADDED_COLOR, REMOVED_COLOR = (0.0, 0.75, 0.95), (1.0, 0.5, 0.0)
+ADDED_COLOR, REMOVED_COLOR = (0.0, 0.75, 0.95), (1.0, 0.2, 1.0)
 CONFIDENCE_OPACITY = 0.45
 _LOWEST = 5  # percent: below, nothing is drawn
 
@@ -117,7 +117,7 @@ class ConfidenceOverlay:
             node.CreateDefaultDisplayNodes()
             display = node.GetDisplayNode()
             display.SetSaveWithScene(False)
-            display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileViridis.txt")
+            display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeWarm1")
             display.SetAutoWindowLevel(False)
             display.SetWindowLevelMinMax(0, 100)
             display.SetApplyThreshold(True)

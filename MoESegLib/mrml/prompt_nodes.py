@@ -218,6 +218,8 @@ class PromptNodes:
             with self._silence():
                 node.SetAttribute(PROMPT, prompt.id)
                 node.SetAttribute(PLANE, common["plane"])
+                if isinstance(prompt, BoxPrompt):
+                    roi_from_box(node, self._volume(), prompt)  # Slicer draws a new box as deep as it is wide
         return [prompt]
 
     def _read_points(self, node: Any, segment_id: str, positive: bool) -> list[Prompt]:
@@ -355,6 +357,7 @@ def _style(node: Any, kind: str) -> None:
     display.SetSelectedColor(*color)
     display.SetColor(*color)
     if kind.startswith("point"):
+        node.SetControlPointLabelFormat("+%d" if positive else "\N{MINUS SIGN}%d")
         display.SetGlyphType(display.ThickCross2D if positive else display.Dash2D)
         display.SetPointLabelsVisibility(True)
         display.SetPropertiesLabelVisibility(False)
@@ -363,7 +366,6 @@ def _style(node: Any, kind: str) -> None:
         display.SetPointLabelsVisibility(False)
     if kind.startswith("box"):
         display.SetFillVisibility(False)
-        display.SetHandlesInteractive(False)
 
 
 def _describe(node: Any, index: int, point: PointPrompt, number: int) -> None:

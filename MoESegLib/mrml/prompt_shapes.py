@@ -14,6 +14,8 @@ from ..core.prompts import BoxPrompt, as_point
 from ..core.volume import Volume
 from .volumes import to_array, world_from_local
 
+_ONE_SLICE = 1.001  # voxels: up to this a box is flat
+
 
 def box_from_roi(node: Any, volume: Volume, plane: Plane | None) -> tuple[Point, Point] | None:
     """Opposite corners (RAS) of the smallest box along the voxel axes that holds a ROI; None when it has no size.
@@ -33,8 +35,9 @@ def box_from_roi(node: Any, volume: Volume, plane: Plane | None) -> tuple[Point,
     low, high = ijk.min(axis=0), ijk.max(axis=0)
     if plane is not None:
         axis = volume.axis_of(plane)
-        middle = np.rint((low[axis] + high[axis]) / 2)
-        low[axis] = high[axis] = middle
+        low[axis] = high[axis] = np.rint((low[axis] + high[axis]) / 2)
+    flat = high - low < _ONE_SLICE
+    low[flat] = high[flat] = ((low + high) / 2)[flat]
     return as_point(volume.to_ras(low)), as_point(volume.to_ras(high))
 
 
@@ -57,7 +60,9 @@ def roi_from_box(node: Any, volume: Volume, prompt: BoxPrompt) -> None:
             object_to_node.SetElement(row, column, float(axes[row, column]))
         object_to_node.SetElement(row, 3, float(center[row]))
     node.GetObjectToNodeMatrix().DeepCopy(object_to_node)
-    node.SetSize(*[float(value) for value in (high - low) * lengths])
+    # A flat box is drawn one slice thick: without any depth a slice view shows no handles to drag.
+    thickness = np.where(high - low < _ONE_SLICE, 1.0, high - low)
+    node.SetSize(*[float(value) for value in thickness * lengths])
 
 
 def curve_points(node: Any) -> tuple[Point, ...]:

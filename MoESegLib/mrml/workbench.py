@@ -4,6 +4,7 @@ A script, a notebook or a test drives the same object::
 
     workbench = Workbench(slicer.mrmlScene)
     workbench.select(volume_node, model="lite-medsam")
+    workbench.finish()  # until the model is loaded
     liver = workbench.add_segment("liver")
     workbench.add(BoxPrompt(corner_a=..., corner_b=..., segment=liver))
     workbench.finish()

@@ -26,7 +26,7 @@ UNDO_STATES = 30
 """Slicer keeps 5 by default. Unchanged label maps are shared between states: 30 states of a session that edits one
 slice of a 512 x 512 x 200 volume need less memory than one full label map (52 MB)."""
 
-_EDITOR_TAG = "MoESeg"
+_EDITOR_TAG, _READY = "MoESeg", "MoESeg.Ready"
 
 
 class History(Protocol):
@@ -129,8 +129,10 @@ class SegmentWriter:
         if node is None:
             node = slicer.vtkMRMLSegmentEditorNode()
             node.SetSingletonTag(_EDITOR_TAG)
-            node.SetOverwriteMode(node.OverwriteVisibleSegments)
             node = self.scene.AddNode(node)
+        if node.GetAttribute(_READY) is None:  # new, or reset because the scene was closed
+            node.SetOverwriteMode(node.OverwriteVisibleSegments)
+            node.SetAttribute(_READY, "1")
         return node
 
     def copy_masking(self, to_segment_editor: bool = False) -> None:

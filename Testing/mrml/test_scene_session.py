@@ -361,3 +361,30 @@ def test_removing_a_segment_while_it_is_predicted_is_no_error(open_session, sett
     answers = settle(session)
     assert liver not in answers and spleen in answers
     assert session.nodes.nodes(liver) == []
+
+
+def test_a_flat_box_has_the_depth_of_a_slice_and_handles_so_that_it_can_be_resized(open_session, settle):
+    session = open_session()
+    liver = session.add_segment("liver")
+    prompt = box(session.volume, (10, 8), (38, 32), liver)
+    session.add(prompt)
+    settle(session)
+    (roi,) = session.nodes.nodes(liver)
+    assert roi.GetSize() == pytest.approx((28.0, 24.0, 2.0))
+    assert roi.GetDisplayNode().GetHandlesInteractive()
+    assert session.nodes.read(liver) == [prompt]
+    roi.SetSize(20.0, 24.0, 2.0)
+    settle(session)
+    (moved,) = session.prompts(liver)
+    ijk = np.sort(session.volume.ras_to_ijk(moved.ras_points), axis=0)
+    assert np.allclose(ijk, [[14, 8, 4], [34, 32, 4]])
+
+
+def test_overwriting_visible_segments_is_still_the_choice_after_the_scene_was_closed(scene, writer):
+    node = writer.editor_node()
+    assert node.GetOverwriteMode() == node.OverwriteVisibleSegments
+    node.SetOverwriteMode(node.OverwriteNone)
+    assert writer.editor_node().GetOverwriteMode() == node.OverwriteNone
+    scene.Clear(0)
+    node = writer.editor_node()
+    assert node.GetOverwriteMode() == node.OverwriteVisibleSegments
