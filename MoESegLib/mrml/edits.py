@@ -8,11 +8,17 @@ new slice) therefore waits; each is a step of its own on the stack, with its vox
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import PromptError
 from ..core.prompts import Prompt
 from ..core.results import MaskPatch
+from ..core.volume import Volume
+from ..engines.protocol import Engine, Extent3D
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,29 @@ class EditQueue:
     def planned(self, segment: str) -> Edit | None:
         """The newest edit of a segment, which says what its prompts will be."""
         return next((edit for edit in reversed(self._edits) if edit.segment == segment), None)
+
+    def move(self, matrix: NDArray[np.float64], engine: Engine, volume: Volume, extent: Extent3D) -> list[str]:
+        """Follow the image to another place (4, 4); edits that the engine refuses there are forgotten. Returns why."""
+        messages, edits = [], list(self._edits)
+        self._edits.clear()
+        for edit in edits:
+            prompts = tuple(prompt.transformed(matrix) for prompt in edit.prompts)
+            try:
+                engine.check(volume, prompts, extent)
+            except PromptError as error:
+                messages.append(str(error))
+                continue
+            self._edits.append(replace(edit, prompts=prompts))
+        return messages
+
+
+def find_prompt(prompts: Sequence[Prompt], prompt_id: str) -> Prompt:
+    """The prompt with an ID.
+
+    Raises:
+        PromptError: there is none.
+    """
+    for prompt in prompts:
+        if prompt.id == prompt_id:
+            return prompt
+    raise PromptError(f"There is no prompt {prompt_id!r}; it may have been removed or undone.")

@@ -11,9 +11,9 @@ timer, takes their results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import slicer
 
 from ..core.errors import LockedError, MoESegError, PromptError
@@ -24,7 +24,7 @@ from ..session import Session
 from ..session.worker import Worker
 from .answer_writer import AnswerWriter, prompt_of
 from .answers import Update
-from .edits import Edit, EditQueue
+from .edits import Edit, EditQueue, find_prompt
 from .prompt_nodes import PromptNodes, has_markups
 from .prompt_sources import prompt_from_segment, prompts_from_markups
 from .prompt_store import StoredPrompts, store_prompts, stored_prompts
@@ -32,6 +32,7 @@ from .segmentations import (
     COMPLETED,
     IN_PROGRESS,
     add_segment,
+    check_unlocked,
     fit_to_volume,
     get_tag,
     is_locked,
@@ -101,6 +102,7 @@ class SceneSession:
         self._answers = AnswerWriter(writer, segmentation, engine, extent)
         volume = volume_from_node(volume_node)
         fit_to_volume(segmentation, volume_node)
+        self._world = world_from_local(segmentation)
         self._session = self._new_session(volume)
         writer.attach(segmentation, volume_node)
         self.nodes = PromptNodes(self.scene, segmentation, volume_node.GetTransformNodeID, lambda: self._session.volume)
@@ -142,7 +144,7 @@ class SceneSession:
             PromptError, LockedError: as :meth:`add`, or there is no such prompt.
         """
         prompts, expert = self._planned(segment_id)
-        _find(prompts, prompt_id)
+        find_prompt(prompts, prompt_id)
         changed = tuple(prompt.with_id(prompt_id) if old.id == prompt_id else old for old in prompts)
         self._edit(Edit(segment_id, changed, expert))
 
@@ -153,7 +155,7 @@ class SceneSession:
             PromptError, LockedError: as :meth:`add`, or there is no such prompt.
         """
         prompts, expert = self._planned(segment_id)
-        _find(prompts, prompt_id)
+        find_prompt(prompts, prompt_id)
         self._edit(Edit(segment_id, tuple(old for old in prompts if old.id != prompt_id), expert))
 
     def choose_expert(self, segment_id: str, expert: str | None) -> None:
@@ -209,8 +211,7 @@ class SceneSession:
 
     def undo(self) -> bool:
         """Back one step, of a prompt or of the brush; False when there is none."""
-        waiting = self._edits.drop_last()
-        if waiting is not None:
+        if (waiting := self._edits.drop_last()) is not None:
             self._show(waiting.segment)
             return True
         return self._step(self.writer.undo)
@@ -338,11 +339,7 @@ class SceneSession:
         if self.closed:
             raise MoESegError("The volume or the segmentation was closed; choose them again.")
         if edit.prepare is None:
-            segment = segment_of(self.segmentation, edit.segment)
-            if is_locked(segment):
-                raise LockedError(
-                    f"{segment.GetName()} is accepted and locked. Set its status back to 'in progress' to change it."
-                )
+            check_unlocked(self.segmentation, edit.segment)
         self.engine.check(self._session.volume, edit.prompts, self.extent)
         self._edits.add(edit)
         if self.extent == "volume" and self._active == edit.segment and len(self._edits) == 1:
@@ -351,23 +348,32 @@ class SceneSession:
         if len(self._edits):
             self._show(edit.segment)
 
+    def _is_awaited(self, segment_id: str) -> bool:
+        """Whether an answer that can be written is still to come."""
+        if segment_id not in segment_ids(self.segmentation) or self.is_settled(segment_id):
+            return False
+        return not is_locked(segment_of(self.segmentation, segment_id)) and self._session.failure(segment_id) is None
+
     def _start_next(self) -> None:
-        """Begin the next edit when the one before is answered, failed, was cancelled or lost its segment."""
-        if self._active is not None:
-            gone = self._active not in segment_ids(self.segmentation)
-            if not gone and not self.is_settled(self._active) and self._session.failure(self._active) is None:
-                return
-            self._active = None
+        """Begin the next edit when the one before is answered, failed, was cancelled, or lost or locked its segment."""
+        if self._active is not None and self._is_awaited(self._active):
+            return
+        self._active = None
         edit = self._edits.take()
-        if edit is not None:
+        if edit is None or (edit.prepare is None and edit.segment not in segment_ids(self.segmentation)):
+            return
+        try:
+            if edit.prepare is None:  # it may have been accepted while the edit waited
+                check_unlocked(self.segmentation, edit.segment)
             self._begin(edit)
+        except LockedError as error:
+            self._messages.append(str(error))
+            self._show(edit.segment)
 
     def _begin(self, edit: Edit) -> None:
         """Save the state, write the prompts into the tags, and ask the session."""
         self.writer.save_state()
         segment_id = edit.segment if edit.prepare is None else edit.prepare()
-        if segment_id not in segment_ids(self.segmentation):
-            return
         prompts = [prompt_of(prompt, segment_id) for prompt in edit.prompts]
         segment = segment_of(self.segmentation, segment_id)
         before = self._stored(segment_id)
@@ -400,20 +406,24 @@ class SceneSession:
             if not self.is_settled(segment_id):
                 self._answers.ask_what_is_shown(self._session, segment_id, stored)
                 self._active = segment_id
+                if self._session.is_answered(segment_id):  # but it could not be written, for example into a locked one
+                    self._answers.published.put(segment_id)
         except PromptError as error:  # the model was changed and does not understand the saved prompts
             self._messages.append(str(error))
 
     def _reopen(self) -> None:
         """The image changed (another frame, new voxels, a moved transform): a new session on it, nothing asked yet."""
         try:
-            volume = volume_from_node(self.volume_node)
-            session = self._new_session(volume)
+            session = self._new_session(volume_from_node(self.volume_node))
         except MoESegError as error:
             self._messages.append(str(error))
             self.close()
             return
         self._session.close()
-        self._session = session
+        self._session, self._active = session, None
+        before, self._world = self._world, world_from_local(self.segmentation)
+        moved = self._world @ np.linalg.inv(before)
+        self._messages += self._edits.move(moved, self.engine, session.volume, self.extent)
         self._told.clear()
         self._adopt_tags(restored=True)
 
@@ -429,8 +439,7 @@ class SceneSession:
     def _adopt_tags(self, restored: bool = False) -> bool:
         """Follow tags that were changed by undo, redo, loading or scripts; returns whether there were any.
 
-        Args:
-            restored: they come from a file, so their answers are only asked for when the user goes on.
+        What is ``restored`` from a file is only asked for when the user goes on.
         """
         present = segment_ids(self.segmentation)
         changed = [gone for gone in self._told if gone not in present]
@@ -482,17 +491,10 @@ class SceneSession:
         points = [prompt for prompt in self.nodes.read(LESIONS) if isinstance(prompt, PointPrompt)]
         self.nodes.clear_points(LESIONS)
         for point in points:
-            if not self._session.volume.contains(point.ras):
+            if self._session.volume.contains(point.ras):
+                self._edit(Edit(LESIONS, (point,), prepare=self._add_lesion))
+            else:
                 self._messages.append("The click is outside the volume; no lesion was added.")
-                continue
-            self._edit(Edit(LESIONS, (point,), prepare=self._add_lesion))
 
     def _add_lesion(self) -> str:
         return self.add_segment(next_name(self.segmentation, self.lesion_name))
-
-
-def _find(prompts: Sequence[Prompt], prompt_id: str) -> Prompt:
-    for prompt in prompts:
-        if prompt.id == prompt_id:
-            return prompt
-    raise PromptError(f"There is no prompt {prompt_id!r}; it may have been removed or undone.")

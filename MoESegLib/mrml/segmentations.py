@@ -11,7 +11,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy  # type: ignore[import-untyped]
 
-from ..core.errors import GeometryError, PromptError
+from ..core.errors import GeometryError, LockedError, PromptError
 from ..core.geometry import EMPTY_EXTENT, Extent, extent_slices, is_empty, mask_extent
 from ..core.results import MaskPatch
 from .volumes import local_ijk_to_ras, to_array
@@ -145,6 +145,20 @@ def set_tags(segment: slicer.vtkSegment, **tags: str) -> None:
 def is_locked(segment: slicer.vtkSegment) -> bool:
     """Whether the status says that the segment is finished."""
     return get_tag(segment, STATUS_TAG) == COMPLETED
+
+
+def check_unlocked(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
+    """Refuse to change a finished segment.
+
+    Raises:
+        LockedError: it is finished.
+        PromptError: there is no such segment.
+    """
+    segment = segment_of(segmentation, segment_id)
+    if is_locked(segment):
+        raise LockedError(
+            f"{segment.GetName()} is accepted and locked. Set its status back to 'in progress' to change it."
+        )
 
 
 def set_status(segment: slicer.vtkSegment, status: str) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
+import slicer
 from fakes import ThresholdModel, blob_volume
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mrml_tools import box, brush, point
+from mrml_tools import MOVED, box, brush, point, vtk_matrix
 
 from MoESegLib import Session
+from MoESegLib.core.errors import PromptError
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.mrml.scene_session import SceneSession
 from MoESegLib.mrml.segmentations import create_segmentation, get_tag, segment_ids, segment_mask, segment_of
@@ -24,6 +28,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("remove"), st.integers(0, 1), st.integers(0, 3)),
     st.tuples(st.just("drag"), st.integers(0, 1), st.integers(16, 31)),
     st.tuples(st.sampled_from(["undo", "redo", "pump", "settle", "cancel", "retry"])),
+    st.tuples(st.sampled_from(["undo", "redo"])),
 )
 
 
@@ -38,7 +43,8 @@ class User:
         kind, *values = action
         session = self.session
         if kind == "point":
-            session.add(point(session.volume, (values[1], 20, 4), self.ids[values[0]], values[2]))
+            with suppress(PromptError):  # inside and outside at the same voxel
+                session.add(point(session.volume, (values[1], 20, 4), self.ids[values[0]], values[2]))
         elif kind == "stroke":
             brush(session.writer, self.ids[values[0]], STROKES[values[1]], add=values[2])
         elif kind == "remove":
@@ -79,7 +85,7 @@ class User:
             assert np.array_equal(mask & bright, expected & bright)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(ACTIONS, min_size=2, max_size=12))
 def test_undo_and_redo_walk_the_same_states_and_every_answer_is_the_right_one(
     scene, writer, volume_node, settle, actions
@@ -158,3 +164,60 @@ def test_anything_may_be_taken_away_at_any_moment_of_a_prediction(scene, add_vol
             settle(again)
             assert again.is_settled(liver) and segment_mask(segmentation, liver, node).sum() > 50
             again.close()
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["one runs", "another waits"])
+@pytest.mark.parametrize("change", ["new voxels", "moved"])
+def test_the_image_may_change_while_a_prediction_runs(scene, add_volume, writer, settle, waiting, change) -> None:
+    node = add_volume(blob_volume(), np.eye(4))
+    segmentation = create_segmentation(scene, node)
+    release = threading.Event()
+    model = ThresholdModel(native=frozenset({"box", "point"}))
+    model.before_decode = lambda: release.wait(10)
+    session = SceneSession(writer, node, segmentation, SliceEngine(model))
+    liver = session.add_segment("liver")
+    session.add(point(session.volume, (18, 20, 4), liver))
+    if waiting:
+        session.add(point(session.volume, (28, 20, 4), liver))
+    session.pump()
+    if change == "moved":
+        node.GetParentTransformNode().SetMatrixTransformToParent(vtk_matrix(MOVED))
+    else:
+        node.Modified()
+        node.GetImageData().Modified()
+        node.InvokeEvent(slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)
+    session.pump()
+    release.set()
+    settle(session)
+    session.add(point(session.volume, (24, 26, 4), liver))
+    settle(session)
+    assert session.is_settled(liver)
+    columns = [round(float(session.volume.ras_to_ijk(prompt.ras)[0])) for prompt in session.prompts(liver)]
+    assert columns == ([18, 28, 24] if waiting else [18, 24])
+    mask = segment_mask(segmentation, liver, node)
+    assert all(mask[4, 26 if column == 24 else 20, column] for column in columns)
+    session.close()
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["one runs", "another waits"])
+def test_a_segment_may_be_accepted_while_it_is_predicted(open_session, settle, model, segmentation, waiting) -> None:
+    release = threading.Event()
+    model.before_decode = lambda: release.wait(10)
+    session = open_session()
+    liver, spleen = session.add_segment("liver"), session.add_segment("spleen")
+    session.add(point(session.volume, (18, 20, 4), liver))
+    if waiting:
+        session.add(point(session.volume, (28, 20, 4), liver))
+    session.accept(liver)
+    release.set()
+    messages = settle(session)["messages"]
+    assert len(messages) == 1 + waiting and all("locked" in text or "finished" in text for text in messages)
+    assert not segment_mask(segmentation, liver, session.volume_node).any()
+    assert len(session.prompts(liver)) == len(session.nodes.read(liver)) == 1
+    session.add(point(session.volume, (28, 20, 4), spleen))
+    settle(session)
+    assert session.is_settled(spleen)
+    session.reopen(liver)
+    session.retry()
+    settle(session)
+    assert segment_mask(segmentation, liver, session.volume_node)[4, 20, 18]

@@ -177,7 +177,9 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.sampled_from(sorted(GRIDS)),
     st.lists(blocks(), min_size=4, max_size=4),
@@ -280,6 +282,20 @@ def test_a_locked_segment_gains_nothing_when_a_prompt_erases_inside_it(cases) ->
     assert np.array_equal(segment_mask(case.segmentation, case.ids[1], case.node), before)
     assert segment_mask(case.segmentation, case.ids[0], case.node)[1, 2:7, 2:7].sum() == 0
     assert case.writer.editor_node().GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+
+
+@pytest.mark.parametrize("mode", OVERWRITE)
+def test_a_locked_segment_keeps_its_voxels_hidden_or_not(cases, mode: str) -> None:
+    case = cases()
+    for n in (1, 2):
+        case.writer.write(case.ids[n], MaskPatch(), patch_of((n, 4 + n, 0, 6, n, n)))
+    before = case.masks()
+    case.apply(Rules(mode, locked=frozenset({1, 2}), hidden=frozenset({2})))
+    case.writer.write(case.ids[0], MaskPatch(), patch_of((0, 10, 0, 8, 0, 3)))
+    after = case.masks()
+    assert np.array_equal(after[1], before[1]) and np.array_equal(after[2], before[2])
+    kept = {"OverwriteNone": after[0] & False, "OverwriteVisibleSegments": before[1]}
+    assert np.array_equal(~after[0], kept.get(mode, before[1] | before[2]))
 
 
 # Closed surface --------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_an_expert_without_prompts_is_forgotten(ball: Volume, session: Session) 
     assert session.result("ball").expert == "expert0"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(12, 36), max_size=3, unique=True), min_size=1, max_size=5))
 def test_only_the_last_setting_counts(ball: Volume, settings_made: list[list[int]]) -> None:
     model = ThresholdModel(native=POINTS, experts=3)
