@@ -469,6 +469,17 @@ def test_a_removed_model_ends_the_session_and_keeps_the_work(ready, volume_node)
     assert np.array_equal(segment_mask(ready.parameters.segmentation, liver, volume_node), mask)
 
 
+def test_packages_that_are_missing_are_named_before_anything_is_loaded(scene, bench, volume_node) -> None:
+    missing = ["torch"]
+    bench.models.missing = lambda: missing
+    bench.select(volume_node, model="first")
+    assert bench.finish(5).messages == [] and bench.session is None
+    assert "First needs torch" in bench.why_not()
+    missing.clear()
+    bench.finish(10)
+    assert bench.why_not() == "" and bench.session is not None
+
+
 def test_the_library_lists_models_that_have_an_engine() -> None:
     library = ModelLibrary()
     assert {"lite-medsam", "sam-vit-b", "segmote-lite"} <= set(library.names())
