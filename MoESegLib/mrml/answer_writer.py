@@ -7,15 +7,16 @@ import queue
 
 import slicer
 
-from ..core.errors import Cancelled, LockedError
+from ..core.errors import Cancelled, LockedError, PromptError
 from ..core.prompts import Prompt
-from ..core.results import MaskPatch
+from ..core.results import MaskPatch, SegmentResult
 from ..engines.protocol import Engine
 from ..session import Session
 from .answers import Answer, Update
-from .prompt_store import StoredPrompts, question_id, settle
+from .prompt_store import StoredPrompts, question_id, settle, stored_prompts
 from .segmentations import get_tag, segment_ids, segment_of, segment_patch
 from .shown_masks import ShownMasks
+from .volumes import world_from_local
 from .writer import SegmentWriter
 
 _BEFORE = "#before"  # a second segment of the session, asked for the answer that the voxels show now
@@ -82,7 +83,9 @@ class AnswerWriter:
         while not self.published.empty():
             name = self.published.get_nowait()
             segment_id = name.removesuffix(_BEFORE)
-            if name != segment_id and segment_id in segment_ids(self.segmentation):
+            # One that was published by the session before the image changed is not known to this one.
+            known = segment_id in segment_ids(self.segmentation) and bool(session.prompts(name))
+            if name != segment_id and known:
                 self.shown.put(segment_id, self._tag(segment_id, "Settled"), session.latest(name).prediction.patch)
             finished[segment_id] = None
         return list(finished)
@@ -91,8 +94,10 @@ class AnswerWriter:
         """Write an answer, unless the prompts changed meanwhile or the voxels show it already."""
         if segment_id not in segment_ids(self.segmentation) or not session.is_answered(segment_id):
             return None
+        if not self._answers_the_tags(session, segment_id):
+            return None
         settled = self._tag(segment_id, "Settled")
-        result = session.latest(segment_id)
+        result = session.latest(segment_id) if session.prompts(segment_id) else SegmentResult(segment_id)
         patch = result.prediction.patch
         question = self.question(self._tag(segment_id, "Prompts"))
         added = removed = 0
@@ -111,6 +116,17 @@ class AnswerWriter:
         self.shown.put(segment_id, question, patch)
         milliliters = patch.count * session.volume.voxel_volume / 1000
         return Answer(segment_id, result, added, removed, milliliters, shown)
+
+    def _answers_the_tags(self, session: Session, segment_id: str) -> bool:
+        """Whether the session was asked what the tags ask; undo and a changed image leave it with another question."""
+        segment = segment_of(self.segmentation, segment_id)
+        try:
+            stored = stored_prompts(segment, segment_id, world_from_local(self.segmentation))
+        except PromptError:
+            return False
+        asked = [prompt.content for prompt in session.prompts(segment_id)]
+        wanted = [prompt.content for prompt in stored.prompts]
+        return asked == wanted and session.expert_of(segment_id) == stored.expert
 
     def _take_failures(self, session: Session, update: Update) -> None:
         """Say once why a prediction failed; the prompts stay."""

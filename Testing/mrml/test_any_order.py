@@ -221,3 +221,82 @@ def test_a_segment_may_be_accepted_while_it_is_predicted(open_session, settle, m
     session.retry()
     settle(session)
     assert segment_mask(segmentation, liver, session.volume_node)[4, 20, 18]
+
+
+def test_undo_to_an_unanswered_state_while_the_next_one_is_predicted(open_session, settle, segmentation, model) -> None:
+    release = threading.Event()
+    release.set()
+    model.before_decode = lambda: release.wait(10)
+    session = open_session()
+    liver = session.add_segment("liver")
+    release.clear()
+    session.add(point(session.volume, (18, 20, 4), liver))
+    session.cancel()
+    session.add(point(session.volume, (28, 20, 4), liver))
+    session.pump()
+    assert len(session.prompts(liver)) == 2
+    session.undo()
+    release.set()
+    settle(session)
+    assert len(session.prompts(liver)) == 1
+    mask = segment_mask(segmentation, liver, session.volume_node)
+    assert not mask[4, 20, 28]
+    assert session.redo()
+    settle(session)
+    mask = segment_mask(segmentation, liver, session.volume_node)
+    assert mask[4, 20, 18] and mask[4, 20, 28] and session.is_settled(liver)
+
+
+def test_the_last_prompt_may_be_removed_right_after_opening(open_session, settle, segmentation, volume_node) -> None:
+    session = open_session()
+    liver = session.add_segment("liver")
+    prompt_id = session.add(point(session.volume, (18, 20, 4), liver))
+    settle(session)
+    brush(session.writer, liver, STROKES[0])
+    session.close()
+    again = open_session()
+    again.remove(liver, prompt_id)
+    assert settle(again)["messages"] == []
+    mask = segment_mask(segmentation, liver, volume_node)
+    assert mask[4, 0:5, 0:5].all() and mask.sum() == 25
+    assert again.undo()
+    settle(again)
+    assert segment_mask(segmentation, liver, volume_node)[4, 20, 18]
+
+
+def test_an_answer_that_came_just_before_the_image_changed_is_dropped(
+    scene, add_volume, writer, settle, segmentation
+) -> None:
+    node = add_volume(blob_volume(), np.eye(4))
+    segmentation = create_segmentation(scene, node)
+    session = SceneSession(writer, node, segmentation, SliceEngine(ThresholdModel(native=frozenset({"point"}))))
+    liver = session.add_segment("liver")
+    session.add(point(session.volume, (18, 20, 4), liver))
+    session._session.wait()  # answered, but not taken yet
+    node.GetParentTransformNode().SetMatrixTransformToParent(vtk_matrix(MOVED))
+    assert settle(session)["messages"] == []
+    session.retry()
+    settle(session)
+    assert segment_mask(segmentation, liver, node)[4, 20, 18]
+    session.close()
+
+
+def test_the_image_may_change_while_it_is_found_out_what_loaded_voxels_show(
+    scene, add_volume, writer, settle, open_session
+) -> None:
+    node = add_volume(blob_volume(), np.eye(4))
+    segmentation = create_segmentation(scene, node)
+    session = open_session(node, segmentation)
+    liver = session.add_segment("liver")
+    session.add(point(session.volume, (18, 20, 4), liver))
+    settle(session)
+    session.close()
+    again = open_session(node, segmentation)
+    again.add(point(again.volume, (28, 20, 4), liver))
+    again._session.wait()  # both are answered, but not taken yet
+    node.GetParentTransformNode().SetMatrixTransformToParent(vtk_matrix(MOVED))
+    assert settle(again)["messages"] == []
+    again.retry()
+    settle(again)
+    mask = segment_mask(segmentation, liver, node)
+    assert again.is_settled(liver) and mask[4, 20, 18] and mask[4, 20, 28]
