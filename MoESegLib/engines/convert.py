@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def model_prompts(
     boxes, notes = _boxes(prepared, prompts, native)
     if "point" in native:
         logits = _mask_logits(prepared, prompts, mask_grid) if "mask" in native else None
-        return _with_points(boxes, positives, negatives, logits), notes
+        return _with_points(prepared, boxes, positives, negatives, logits), notes
     if not boxes:
         if not len(positives):
             return [], notes
@@ -102,6 +103,7 @@ def _cut_back(box: NDArray[np.float64], point: NDArray, keep: NDArray) -> None:
 
 
 def _with_points(
+    prepared: PreparedImage,
     boxes: list[Box2D],
     positives: NDArray[np.float32],
     negatives: NDArray[np.float32],
@@ -111,24 +113,51 @@ def _with_points(
     if len(boxes) <= 1:
         if not boxes and not len(positives) and logits is None:
             return []
-        return [_point_prompt(positives, negatives, boxes[0] if boxes else None, logits)]
+        return [_point_prompt(prepared, positives, negatives, boxes[0] if boxes else None, logits)]
     calls = []
     free = np.ones(len(positives), bool)
     for box in boxes:
         inside = ((positives >= np.array(box[:2])) & (positives <= np.array(box[2:]))).all(axis=1)
-        calls.append(_point_prompt(positives[inside], negatives, box, None))
+        calls.append(_point_prompt(prepared, positives[inside], negatives, box, None))
         free &= ~inside
     if free.any():
-        calls.append(_point_prompt(positives[free], negatives, None, None))
+        calls.append(_point_prompt(prepared, positives[free], negatives, None, None))
     return calls
 
 
 def _point_prompt(
-    positives: NDArray[np.float32], negatives: NDArray[np.float32], box: Box2D | None, logits: NDArray | None
+    prepared: PreparedImage,
+    positives: NDArray[np.float32],
+    negatives: NDArray[np.float32],
+    box: Box2D | None,
+    logits: NDArray[np.float32] | None,
 ) -> ModelPrompt:
     points = np.concatenate([positives, negatives]).astype(np.float32)
     labels = np.array([1] * len(positives) + [0] * len(negatives), dtype=np.int64)
-    return ModelPrompt(points, labels, box, logits)
+    box_alone = partial(_box_alone, prepared, positives, negatives, box, logits)
+    return ModelPrompt(points, labels, box, logits, box_alone=box_alone)
+
+
+def _box_alone(
+    prepared: PreparedImage,
+    positives: NDArray[np.float32],
+    negatives: NDArray[np.float32],
+    box: Box2D | None,
+    logits: NDArray[np.float32] | None,
+) -> Box2D | None:
+    """The box that a model of boxes only would get for these prompts, or None."""
+    if box is None and len(positives):
+        box = box_around_clicks(_image(prepared), positives)
+    if box is None and logits is not None and (logits > 0).any():
+        rows, columns = np.flatnonzero((logits > 0).any(axis=1)), np.flatnonzero((logits > 0).any(axis=0))
+        scale = prepared.pixels.shape[-1] / logits.shape[-1]
+        box = _as_box(np.array([columns[0], rows[0], columns[-1], rows[-1]]) * scale)
+    if box is None:
+        return None
+    try:
+        return _as_box(np.array(adjust_boxes([box], positives, negatives)[0]))
+    except PromptError:  # a click outside the target in the middle of the box
+        return None
 
 
 def _points(prepared: PreparedImage, prompts: Sequence[PixelPrompt], positive: bool) -> NDArray[np.float32]:

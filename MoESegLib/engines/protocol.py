@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -114,6 +114,8 @@ class ModelPrompt:
         logits: previous or given low-resolution logits float32 ``[g, g]``, or None.
         text: phrase, or None.
         expert: name of the expert that must answer, or None to let the gate choose.
+        box_alone: finds the box that stands for points and logits, for a part of the model that understands boxes only;
+            None when there is no such box.
     """
 
     points: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
@@ -122,10 +124,11 @@ class ModelPrompt:
     logits: NDArray[np.float32] | None = None
     text: str | None = None
     expert: str | None = None
+    box_alone: Callable[[], tuple[float, float, float, float] | None] | None = None
 
     @property
     def key(self) -> bytes:
-        """Everything that determines the answer, as bytes to hash."""
+        """Everything that determines the answer to an image, as bytes to hash; :attr:`box_alone` follows from it."""
         parts = [self.points.tobytes(), self.labels.tobytes(), repr((self.box, self.text, self.expert)).encode()]
         return b"|".join([*parts, b"" if self.logits is None else self.logits.tobytes()])
 

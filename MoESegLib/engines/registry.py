@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..models.sam.build import Sam
-    from ..models.segmote.asymmetric import AsymmetricSegMoTE
+    from .segmote_lite import SegMoTELite
 
 Runtime = Literal["auto", "torch", "openvino"]
 _log = logging.getLogger(__name__)
@@ -40,7 +41,13 @@ def engine_names() -> list[str]:
     return [card.name for card in cards]
 
 
-def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None = None) -> SliceEngine:
+def load_engine(
+    name: str,
+    *,
+    runtime: Runtime = "auto",
+    window: Window | None = None,
+    experts: Sequence[str | Path] | None = None,
+) -> SliceEngine:
     """Load a model with its weights, ready for a :class:`~MoESegLib.session.Session`.
 
     Args:
@@ -48,19 +55,23 @@ def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None =
         runtime: "torch"; "openvino" for the image encoder on the CPU; "auto" takes a GPU if there is one, else OpenVINO
             where it is installed (converted once, kept, and checked against PyTorch), else PyTorch.
         window: lowest and highest intensity for every image, instead of the default of its modality.
+        experts: for segmote-lite, the packs to load: names as in ``moeseg experts list``, or files; an empty list for
+            the base alone, None for all that are switched on.
 
     Raises:
-        UnknownModelError: no model of that name.
+        UnknownModelError: no model or expert of that name.
         WeightsMissingError: the weights are not on this machine; nothing is downloaded here.
         WeightsError: the weights are not what the card says, or the model has no engine in this version.
         ResourceError: runtime "openvino" was asked for and cannot be used.
     """
     card = model_card(name)
+    if experts is not None and card.architecture != "segmote_lite":
+        raise WeightsError(f"{name} takes no experts. Choose segmote-lite, or leave them out.")
     path = ensure_weights(name)
     weights_id = weights_id_of(name)
     what = f"the weights of {name}"
     if card.architecture in ("lite_medsam", "segmote_lite"):
-        model = _lite_medsam(name, path, weights_id, runtime)
+        model = _lite_medsam(name, path, weights_id, runtime, experts)
     elif card.name == "segmote":
         model = _segmote(path, weights_id)
     elif card.architecture.startswith("sam_vit"):
@@ -78,23 +89,34 @@ def load_engine(name: str, *, runtime: Runtime = "auto", window: Window | None =
     return SliceEngine(model, window)
 
 
-def _lite_medsam(name: str, path: Path, weights_id: str, runtime: Runtime) -> SliceModel:
-    from ..models.segmote import UNTRAINED_PACK
-    from ..models.segmote.asymmetric import AsymmetricSegMoTE
+def _lite_medsam(
+    name: str, path: Path, weights_id: str, runtime: Runtime, experts: Sequence[str | Path] | None
+) -> SliceModel:
     from .lite_medsam import LiteMedSAM
     from .segmote_lite import SegMoTELite
 
     network = cast("Sam", _build("lite_medsam"))
     load_into(network, load_state_dict(path), f"the weights of {name}")
-    experts: AsymmetricSegMoTE | None = None
-    if name == SegMoTELite.name:
-        experts = AsymmetricSegMoTE(network)
-        experts.add_pack(UNTRAINED_PACK)
-        experts.eval()
+    if name != SegMoTELite.name:
+        return LiteMedSAM(network, _lite_encoder(network, weights_id, runtime), weights_id)
+    return _with_experts(network, weights_id, runtime, experts)
+
+
+def _with_experts(network: Sam, weights_id: str, runtime: Runtime, experts: Sequence[str | Path] | None) -> SegMoTELite:
+    from ..models.segmote import UNTRAINED_PACK
+    from ..models.segmote.asymmetric import AsymmetricSegMoTE
+    from .expert_loading import load_packs
+    from .segmote_lite import SegMoTELite
+
+    mixture = AsymmetricSegMoTE(network).eval()
+    loaded = load_packs(mixture, "lite-medsam", weights_id, experts)
+    packs_id = loaded.id
+    if experts is None and not loaded.cards:
+        mixture.add_pack(UNTRAINED_PACK)
+        packs_id = content_key(UNTRAINED_PACK)
+    kinds = {card.name: frozenset(card.prompts) for card in loaded.cards}
     encoder = _lite_encoder(network, weights_id, runtime)
-    if experts is not None:
-        return SegMoTELite(experts, encoder, weights_id, content_key(UNTRAINED_PACK))
-    return LiteMedSAM(network, encoder, weights_id)
+    return SegMoTELite(mixture, encoder, weights_id, packs_id, kinds, loaded.notes)
 
 
 def _segmote(path: Path, weights_id: str) -> SliceModel:

@@ -9,7 +9,7 @@ last bit with any number of experts, and no expert changes another one's answer.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -270,6 +270,7 @@ class AsymmetricSegMoTE(nn.Module):
         masks: Tensor | None = None,
         position: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
+        only: Collection[str] | None = None,
     ) -> SegMoTEOutput:
         """Decode prompts on one image.
 
@@ -279,14 +280,15 @@ class AsymmetricSegMoTE(nn.Module):
             points, boxes, masks: as for the prompt encoder.
             position: ``prompt_encoder.get_dense_pe()``, if it is at hand.
             features: :meth:`image_features` of this image, if they are at hand.
+            only: names of the packs that answer, by default all.
         """
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
         position = self.prompt_encoder.get_dense_pe() if position is None else position
         features = self.image_features(image, early) if features is None else features
         base = trace_decoder(self.mask_decoder, image, position, sparse, dense)
         outputs = {}
-        for name, module in self.packs.items():
-            pack, trace = cast(ExpertPack, module), base
+        for name in self.packs if only is None else only:
+            pack, trace = cast(ExpertPack, self.packs[name]), base
             # Offsets start at zero, so while a gradient is wanted they must take part although they change nothing.
             if points is not None and (torch.is_grad_enabled() or bool(pack.point_offsets.any())):
                 # Experts that learned clicks see them through their own offsets, in a pass of their own: changing the
