@@ -85,13 +85,26 @@ class EditQueue:
         return messages
 
 
-def find_prompt(prompts: Sequence[Prompt], prompt_id: str) -> Prompt:
-    """The prompt with an ID.
+def replaced(prompts: Sequence[Prompt], prompt_id: str, prompt: Prompt) -> tuple[Prompt, ...]:
+    """Another prompt in the place and under the ID of one.
 
     Raises:
-        PromptError: there is none.
+        PromptError: there is none of that ID.
     """
-    for prompt in prompts:
-        if prompt.id == prompt_id:
-            return prompt
-    raise PromptError(f"There is no prompt {prompt_id!r}; it may have been removed or undone.")
+    _check_known(prompts, prompt_id)
+    return tuple(prompt.with_id(prompt_id) if old.id == prompt_id else old for old in prompts)
+
+
+def removed(prompts: Sequence[Prompt], prompt_id: str) -> tuple[Prompt, ...]:
+    """All prompts but one.
+
+    Raises:
+        PromptError: there is none of that ID.
+    """
+    _check_known(prompts, prompt_id)
+    return tuple(old for old in prompts if old.id != prompt_id)
+
+
+def _check_known(prompts: Sequence[Prompt], prompt_id: str) -> None:
+    if all(prompt.id != prompt_id for prompt in prompts):
+        raise PromptError(f"There is no prompt {prompt_id!r}; it may have been removed or undone.")

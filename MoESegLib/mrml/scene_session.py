@@ -11,6 +11,7 @@ timer, takes their results.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..session import Session
 from ..session.worker import Worker
 from .answer_writer import AnswerWriter, prompt_of
 from .answers import Update
-from .edits import Edit, EditQueue, find_prompt
+from .edits import Edit, EditQueue, removed, replaced
 from .prompt_nodes import PromptNodes, has_markups
 from .prompt_sources import prompt_from_segment, prompts_from_markups
 from .prompt_store import StoredPrompts, store_prompts, stored_prompts
@@ -134,6 +135,8 @@ class SceneSession:
             LockedError: the segment is finished.
         """
         prompts, expert = self._planned(prompt.segment)
+        if any(prompt.id == old.id for old in prompts):
+            prompt = prompt.with_id(uuid.uuid4().hex[:12])
         self._edit(Edit(prompt.segment, (*prompts, prompt), expert))
         return prompt.id
 
@@ -144,9 +147,7 @@ class SceneSession:
             PromptError, LockedError: as :meth:`add`, or there is no such prompt.
         """
         prompts, expert = self._planned(segment_id)
-        find_prompt(prompts, prompt_id)
-        changed = tuple(prompt.with_id(prompt_id) if old.id == prompt_id else old for old in prompts)
-        self._edit(Edit(segment_id, changed, expert))
+        self._edit(Edit(segment_id, replaced(prompts, prompt_id, prompt), expert))
 
     def remove(self, segment_id: str, prompt_id: str) -> None:
         """Remove a prompt.
@@ -155,8 +156,7 @@ class SceneSession:
             PromptError, LockedError: as :meth:`add`, or there is no such prompt.
         """
         prompts, expert = self._planned(segment_id)
-        find_prompt(prompts, prompt_id)
-        self._edit(Edit(segment_id, tuple(old for old in prompts if old.id != prompt_id), expert))
+        self._edit(Edit(segment_id, removed(prompts, prompt_id), expert))
 
     def choose_expert(self, segment_id: str, expert: str | None) -> None:
         """Answer a segment with another expert, or with None let the gate choose.

@@ -8,6 +8,7 @@ from fakes import ThresholdModel, blob_volume
 from mrml_tools import LEFT_HANDED, MOVED, OBLIQUE, SHEARED, box, brush, point
 
 from MoESegLib import Session
+from MoESegLib.core.errors import PromptError
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.mrml.scene_session import LESIONS
@@ -186,3 +187,33 @@ def test_quick_lesion_clicks_are_each_a_step(scene, open_session, settle, segmen
         assert session.redo()
     settle(session)
     assert segment_ids(segmentation) == ids and all(session.is_settled(key) for key in ids)
+
+
+def test_the_same_prompt_twice_is_two_prompts(open_session, settle) -> None:
+    session = open_session()
+    liver = session.add_segment("liver")
+    prompt = point(session.volume, (20, 20, 4), liver)
+    first, second = session.add(prompt), session.add(prompt)
+    settle(session)
+    assert len({first, second} & {each.id for each in session.prompts(liver)}) == 2
+    session.remove(liver, second)
+    settle(session)
+    assert [each.id for each in session.prompts(liver)] == [first]
+    assert session.nodes.nodes(liver)[0].GetNumberOfControlPoints() == 1
+
+
+def test_a_prompt_is_replaced_in_its_place_and_an_unknown_one_is_named(open_session, settle) -> None:
+    session = open_session()
+    liver = session.add_segment("liver")
+    ids = [session.add(point(session.volume, (column, 20, 4), liver)) for column in (18, 24, 30)]
+    session.replace(liver, ids[1], point(session.volume, (26, 22, 4), liver, positive=False))
+    settle(session)
+    prompts = session.prompts(liver)
+    assert [prompt.id for prompt in prompts] == ids and [prompt.positive for prompt in prompts] == [True, False, True]
+    for change in (
+        lambda: session.remove(liver, "gone"),
+        lambda: session.replace(liver, "gone", prompts[0]),
+    ):
+        with pytest.raises(PromptError, match="no prompt 'gone'"):
+            change()
+    assert session.prompts(liver) == prompts
