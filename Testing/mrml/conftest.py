@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 import slicer
 import vtk
 from fakes import ThresholdModel, blob_volume
+from mrml_tools import vtk_matrix
 from vtk.util.numpy_support import numpy_to_vtk
 
 from MoESegLib.core.volume import Volume
@@ -17,23 +17,6 @@ from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.mrml.scene_session import SceneSession
 from MoESegLib.mrml.segmentations import create_segmentation
 from MoESegLib.mrml.writer import SegmentWriter
-
-
-def vtk_matrix(array) -> vtk.vtkMatrix4x4:
-    matrix = vtk.vtkMatrix4x4()
-    for row in range(4):
-        for column in range(4):
-            matrix.SetElement(row, column, float(array[row][column]))
-    return matrix
-
-
-def rotation(x: float, y: float, z: float) -> np.ndarray:
-    """(4, 4), degrees."""
-    transform = vtk.vtkTransform()
-    transform.RotateX(x)
-    transform.RotateY(y)
-    transform.RotateZ(z)
-    return np.array([[transform.GetMatrix().GetElement(r, c) for c in range(4)] for r in range(4)])
 
 
 @pytest.fixture
