@@ -20,7 +20,7 @@ class WidgetHistory:
         self._editor.setSegmentationNode(segmentation)
         self._editor.setSourceVolumeNode(volume)
         self._editor.undoEnabled = True
-        self._editor.maximumNumberOfUndoStates = 30
+        self._editor.maximumNumberOfUndoStates = 31  # the present one counts too
         if segmentation is not self._segmentation:
             self._segmentation, self._done, self._undone = segmentation, 0, 0
 
