@@ -19,6 +19,7 @@ from . import (
     models_command,
     replay_command,
     segment_command,
+    teach_command,
 )
 
 COMMANDS = (
@@ -27,6 +28,7 @@ COMMANDS = (
     replay_command,
     models_command,
     experts_command,
+    teach_command,
     evaluate_command,
     bench_command,
     cache_command,

@@ -35,6 +35,10 @@ class UnknownModelError(MoESegError, ValueError):
     """No model of that name is known; the message lists the names that are."""
 
 
+class TrainingError(MoESegError):
+    """An expert cannot be taught from these cases: none, of one patient only, empty, or of the wrong modality."""
+
+
 class LockedError(MoESegError):
     """The segment is locked, so its prompts and its mask do not change until it is unlocked."""
 

@@ -1,0 +1,151 @@
+"""``moeseg teach``: an expert from finished segmentations."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .output import Progress
+
+if TYPE_CHECKING:
+    from ..training.cases import Case
+    from ..training.teach import TeachResult
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("teach", help="teach an expert from segmented images")
+    parser.add_argument("--data", type=Path, required=True, help="folder of images and labels, or a manifest.json")
+    parser.add_argument("--name", required=True, help="of the expert: lower-case letters, digits, hyphens")
+    parser.add_argument("--set", dest="datasets", action="append", default=[], help="set of the manifest (repeatable)")
+    parser.add_argument("--class", dest="classes", action="append", default=[], help="class to learn (repeatable)")
+    parser.add_argument("--modality", default="", help="of a folder's images: CT, MR, US ...")
+    parser.add_argument("--patients", type=int, help="only the first N patients")
+    parser.add_argument("--max-slices", type=int, help="of each case, evenly spaced")
+    parser.add_argument("--from", dest="start_from", metavar="EXPERT", help="expert to go on teaching (name or file)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
+    length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=4, help="images a step")
+    parser.add_argument("--least-steps", type=int, default=10, help="of an epoch; few samples are seen several times")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch")
+    parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "openvino"))
+    parser.add_argument("--cache", type=Path, help="folder of embeddings and of the checkpoint")
+    parser.add_argument("--license", default="not stated", help="of the expert, for its card")
+    parser.add_argument("--replace", action="store_true", help="replace an expert of that name")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Teach, install the expert and print its learning curve."""
+    import torch
+
+    from ..experts.store import install_pack
+    from ..training.card import card_of
+    from ..training.case_files import find_cases
+    from ..training.engine import teaching_engine
+    from ..training.loop import Plan
+    from ..training.teach import teach
+
+    _check_name_is_free(args.name, args.replace)
+    cases = first_patients(find_cases(args.data, args.datasets, args.classes, args.modality), args.patients)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    command = "moeseg " + shlex.join(sys.argv[1:])
+    with Progress(f"teaching {args.name}", args.json) as progress:
+        result = teach(
+            cases,
+            args.name,
+            start_from=_start(args.start_from),
+            minutes=args.minutes,
+            epochs=args.epochs,
+            seed=args.seed,
+            output=lambda done: install_pack(done.pack, card_of(done, cases, command, args.license), args.replace),
+            progress=_reporter(progress, args.json),
+            plan=Plan(batch=args.batch, least_steps=args.least_steps, learning_rate=args.rate),
+            engine=teaching_engine(args.runtime),
+            cache=args.cache,
+            max_slices=args.max_slices,
+        )
+    print(json.dumps(describe(result)) if args.json else as_text(result))
+    return 0
+
+
+def first_patients(cases: Sequence[Case], count: int | None) -> list[Case]:
+    """The cases of the first patients."""
+    chosen = list(dict.fromkeys(case.patient for case in cases))[:count]
+    return [case for case in cases if case.patient in chosen]
+
+
+def describe(result: TeachResult) -> dict[str, Any]:
+    """What was learned, as plain data."""
+    return {
+        "name": result.name,
+        "classes": list(result.classes),
+        "samples": result.samples,
+        "train_cases": list(result.train_cases),
+        "held_out_cases": list(result.held_out_cases),
+        "base": dataclasses.asdict(result.base),
+        "held_out": dataclasses.asdict(result.held_out),
+        "history": [dataclasses.asdict(epoch) for epoch in result.history],
+        "steps_per_second": round(result.steps_per_second, 4),
+    }
+
+
+def as_text(result: TeachResult) -> str:
+    """The learning curve as a Markdown table, the base first."""
+    best = max(result.history, key=lambda epoch: epoch.held_out.score)
+    lines = [
+        f"{result.name}: {', '.join(result.classes)}; {result.samples} structures on slices of "
+        f"{len(result.train_cases)} images, held out {result.held_out.masks} on {result.held_out.cases} images; "
+        f"{result.steps_per_second:.3f} steps/s",
+        "",
+        "| | steps | seconds | loss | box | one click |",
+        "|---|---|---|---|---|---|",
+        f"| base | | | | {result.base.box:.3f} | {result.base.click:.3f} |",
+    ]
+    for epoch in result.history:
+        loss = "" if epoch.loss is None else f"{epoch.loss:.3f}"
+        mark = " (kept)" if epoch is best else ""
+        lines.append(
+            f"| epoch {epoch.epoch}{mark} | {epoch.steps} | {epoch.seconds:.0f} | {loss} | {epoch.held_out.box:.3f} "
+            f"| {epoch.held_out.click:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _reporter(progress: Progress, quiet: bool) -> Any:
+    def report(fraction: float, message: str, metrics: Mapping[str, float]) -> None:
+        progress(fraction, message)
+        if metrics and not quiet:
+            print(f"\r{message:<100}", file=sys.stderr)
+
+    return report
+
+
+def _start(name: str | None) -> Path | None:
+    from ..experts.store import find_pack
+
+    if name is None:
+        return None
+    return Path(name) if name.endswith(".safetensors") else find_pack(name).path
+
+
+def _check_name_is_free(name: str, replace: bool) -> None:
+    """Say before an hour of training what would be said after it."""
+    from ..core.errors import TrainingError
+    from ..experts.store import list_packs
+
+    taken = next((pack for pack in list_packs() if pack.name == name), None)
+    if taken is not None and (taken.shipped or not replace):
+        advice = "" if taken.shipped else ", or add --replace"
+        raise TrainingError(f"There is an expert {name} already. Choose another name{advice}.")

@@ -1,0 +1,60 @@
+"""The card of an expert that was just taught: what it learned from and how it did on the held-out cases."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from ..experts.card import BaseModel, ExpertCard, ExpertClass, Measurement, TrainingData
+from ..experts.pack_file import sizes_of
+from ..weights.store import weights_id_of
+from .cases import Case
+from .engine import BASE, TAUGHT_PROMPTS
+from .teach import TeachResult
+
+NOT_STATED = "not stated"
+
+
+def card_of(result: TeachResult, cases: Sequence[Case], command: str, license_name: str = NOT_STATED) -> ExpertCard:
+    """The card of a taught pack.
+
+    Args:
+        cases: all that :func:`~.teach.teach` was given.
+        command: what makes the numbers again.
+        license_name: of the pack.
+    """
+    measured = tuple(
+        Measurement("held-out cases of the training data", prompt, round(dice, 4), round(base, 4), cases_, command)
+        for prompt, dice, base, cases_ in (
+            ("box", result.held_out.box, result.base.box, result.held_out.cases),
+            ("click", result.held_out.click, result.base.click, result.held_out.cases),
+        )
+    )
+    title = ", ".join(result.classes[:4]) + (" ..." if len(result.classes) > 4 else "")
+    return ExpertCard(
+        name=result.name,
+        title=title,
+        description=f"Taught on {len(result.train_cases)} images ({result.samples} structures on slices).",
+        base=BaseModel(BASE, weights_id_of(BASE)),
+        sizes=sizes_of(result.pack),
+        classes=tuple(ExpertClass.named(name) for name in result.classes),
+        modalities=tuple(sorted({case.modality for case in cases if case.modality})),
+        prompts=tuple(sorted(TAUGHT_PROMPTS)),
+        training=_training_data([case for case in cases if case.name in set(result.train_cases)]),
+        measured=measured,
+        license=license_name,
+        created=datetime.date.today().isoformat(),
+    )
+
+
+def _training_data(cases: Sequence[Case]) -> tuple[TrainingData, ...]:
+    names = dict.fromkeys(case.dataset for case in cases)
+    return tuple(
+        TrainingData(
+            name or "own cases",
+            next((case.license for case in cases if case.dataset == name and case.license), NOT_STATED),
+            "train",
+            len({case.patient for case in cases if case.dataset == name}),
+        )
+        for name in names
+    )

@@ -1,0 +1,28 @@
+"""Teach the tiny model in a process of its own: ``tiny_run.py CACHE RESULT EPOCHS SAVE_SECONDS``; prints every step."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from safetensors.torch import save_file
+from tiny_teaching import teach_tiny
+
+from MoESegLib.training import loop
+
+
+def main() -> None:
+    cache, result, epochs, save_seconds = sys.argv[1:]
+    torch.set_num_threads(1)
+    loop._SAVE_SECONDS = float(save_seconds)
+    done = teach_tiny(Path(cache), int(epochs), progress=lambda fraction, message, metrics: print(message, flush=True))
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    curve = {f"curve/{epoch.epoch}": torch.tensor([epoch.held_out.box, epoch.held_out.click]) for epoch in done.history}
+    save_file({**done.pack.state_dict(), **curve}, f"{result}.{rank}")
+
+
+if __name__ == "__main__":
+    main()
