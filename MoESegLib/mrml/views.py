@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 
 from ..core.geometry import Plane, Point
+from ..core.prompts import as_point
 from ..core.volume import Volume
 from .volumes import to_array
 
@@ -28,6 +29,29 @@ def plane_of_view(slice_node: slicer.vtkMRMLSliceNode, volume: Volume) -> Plane:
     normal = to_array(slice_node.GetSliceToRAS())[:3, 2]
     directions = volume.ijk_to_ras[:3, :3] / np.linalg.norm(volume.ijk_to_ras[:3, :3], axis=0)
     return volume.plane_of(int(np.argmax(np.abs(directions.T @ normal))))
+
+
+def slice_in_view(scene: slicer.vtkMRMLScene, volume: Volume) -> tuple[Point, Plane] | None:
+    """A point (RAS) in the slice that the mouse is over, or that the first slice view shows, and its plane.
+
+    None where there are no slice views, or the view shows nothing of the volume.
+    """
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    node = crosshair.GetCursorPositionXYZ([0.0, 0.0, 0.0]) if crosshair is not None else None
+    node = node if node is not None else scene.GetFirstNodeByClass("vtkMRMLSliceNode")
+    if node is None:
+        return None
+    plane = plane_of_view(node, volume)
+    axis = volume.axis_of(plane)
+    view = to_array(node.GetSliceToRAS())
+    normal = view[:3, 2] / np.linalg.norm(view[:3, 2])
+    middle = (np.array(volume.size, float) - 1) / 2
+    center = volume.to_ras(middle)
+    seen = center - normal * np.dot(center - view[:3, 3], normal)  # on the view's plane, below the volume's center
+    middle[axis] = np.rint(volume.ras_to_ijk(seen)[axis])
+    if not 0 <= middle[axis] < volume.size[axis]:
+        return None
+    return as_point(volume.to_ras(middle)), plane
 
 
 def jump_to(scene: slicer.vtkMRMLScene, ras: Point) -> None:

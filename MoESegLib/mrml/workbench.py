@@ -31,7 +31,7 @@ from .scene_session import LESIONS, SceneSession
 from .segmentations import create_segmentation, is_locked, segment_ids, segment_of, segment_patch, voxels_changed
 from .terminology import set_structure
 from .thumbnails import thumbnail
-from .views import is_placing, jump_to, start_placing, stop_placing
+from .views import is_placing, jump_to, slice_in_view, start_placing, stop_placing
 from .writer import History, SegmentWriter
 
 TOOLS = {
@@ -78,6 +78,7 @@ class Workbench:
         self._caches: dict[str, EngineCache] = {}
         self._refused: tuple | None = None
         self._open_for: tuple | None = None
+        self._seen: tuple | None = None
         self._measures: dict[tuple, LesionMeasures] = {}
 
     # Choosing ----------------------------------------------------------------------------------------------------
@@ -261,11 +262,21 @@ class Workbench:
             self._close_session()
         self._follow()
         update = self.session.pump() if self.session is not None else Update()
+        self._encode_what_is_seen()
         update.messages = [*messages, *update.messages]
         self.answers.update(update.answers)
         if update.answers or update.prompts_changed:
             self.select_segment(self.parameters.segment)
         return update
+
+    def _encode_what_is_seen(self) -> None:
+        """Encode the slice the user looks at in the background, so that a first click only runs the decoder."""
+        if self.session is None or self.session.closed or self.session.is_running:
+            return
+        seen = slice_in_view(self.scene, self.session.volume)
+        if seen is not None and (self.session, seen) != self._seen:
+            self._seen = self.session, seen
+            self.session.focus(*seen)
 
     def finish(self, timeout: float = 60.0) -> Update:
         """Pump until nothing runs, for scripts; returns everything that came.
