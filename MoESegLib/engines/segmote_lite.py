@@ -73,15 +73,17 @@ class SegMoTELite(LiteMedSAM):
             for view in views_of(prompt, self.kinds):
                 tensors = self.decoder.tensors(view.prompt)
                 packs = [name for name in view.as_given if name != BASE]
-                output = self.experts(image, early, **tensors, position=position, features=features, only=packs)
-                for name, pack in output.packs.items():
+                if BASE in view.as_given:
+                    output = self.experts(image, early, **tensors, position=position, features=features, only=packs)
+                    found = output.packs
+                    quality = float(output.base_quality[0, 0])
+                    entry = ExpertLogits(BASE, output.base_logits[0, 0].cpu().numpy(), min(1.0, max(0.0, quality)))
+                    answers[BASE] = PackAnswer([entry], quality, view.as_given[BASE])
+                else:
+                    found = self.experts.answer_alone(packs, image, position, features, **tensors)
+                for name, pack in found.items():
                     quality = float(pack.quality[0, int(pack.chosen[0])])
                     answers[name] = PackAnswer(expert_answers(name, pack), quality, view.as_given[name])
-                if BASE in view.as_given:
-                    quality = float(output.base_quality[0, 0])
-                    logits = output.base_logits[0, 0].cpu().numpy()
-                    entry = ExpertLogits(BASE, logits, min(1.0, max(0.0, quality)))
-                    answers[BASE] = PackAnswer([entry], quality, view.as_given[BASE])
         return order_answers({name: answers[name] for name in (*self.kinds, BASE)}, prompt.expert)
 
 

@@ -162,6 +162,26 @@ def test_features_computed_once_for_an_image_give_the_same_answer() -> None:
         assert torch.equal(again.packs[name].logits, once.packs[name].logits)
 
 
+@pytest.mark.parametrize("prompt", ["box", "clicks"])
+def test_packs_answer_the_same_without_the_base(prompt: str) -> None:
+    torch.manual_seed(8)
+    base = small_base()
+    model = AsymmetricSegMoTE(base).eval()
+    for name in ("one", "two", "untrained"):
+        pack = model.add_pack(name)
+        if name != "untrained":
+            randomize(pack)
+    with torch.inference_mode():
+        encoded = base.image_encoder.encode(torch.rand(1, 3, 128, 128))
+        features, position = model.image_features(*encoded), base.prompt_encoder.get_dense_pe()
+        alone = model.answer_alone(["untrained", "two"], encoded[0], position, features, **PROMPTS[prompt])
+        together = model(*encoded, **PROMPTS[prompt])
+    assert list(alone) == ["untrained", "two"]
+    for name, pack in alone.items():
+        assert torch.equal(pack.logits, together.packs[name].logits)
+        assert torch.equal(pack.quality, together.packs[name].quality)
+
+
 def test_a_pack_travels_alone(tmp_path: Path) -> None:
     """Its tensors, saved without the base, make the same expert on another copy of the base."""
     torch.manual_seed(7)

@@ -286,14 +286,45 @@ class AsymmetricSegMoTE(nn.Module):
         position = self.prompt_encoder.get_dense_pe() if position is None else position
         features = self.image_features(image, early) if features is None else features
         base = trace_decoder(self.mask_decoder, image, position, sparse, dense)
+        names = list(self.packs) if only is None else only
+        answers = self._answers(names, image, position, sparse, dense, points, features, base)
+        return SegMoTEOutput(base.logits, base.quality, answers)
+
+    def answer_alone(
+        self,
+        only: Collection[str],
+        image: Tensor,
+        position: Tensor,
+        features: Mapping[str, Tensor],
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> dict[str, PackOutput]:
+        """The same answers of the packs ``only``, without the base's: a pass less where clicks are moved anyway."""
+        sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        return self._answers(only, image, position, sparse, dense, points, features, None)
+
+    def _answers(
+        self,
+        names: Collection[str],
+        image: Tensor,
+        position: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        points: tuple[Tensor, Tensor] | None,
+        features: Mapping[str, Tensor],
+        base: DecoderTrace | None,
+    ) -> dict[str, PackOutput]:
         outputs = {}
-        for name in self.packs if only is None else only:
-            pack, trace = cast(ExpertPack, self.packs[name]), base
+        for name in names:
+            pack = cast(ExpertPack, self.packs[name])
             # Offsets start at zero, so while a gradient is wanted they must take part although they change nothing.
             if points is not None and (torch.is_grad_enabled() or bool(pack.point_offsets.any())):
                 # Experts that learned clicks see them through their own offsets, in a pass of their own: changing the
                 # base's tokens would change the base's mask.
                 moved = pack.offset_points(sparse, points[1])
                 trace = trace_decoder(self.mask_decoder, image, position, moved, dense)
+            else:
+                trace = base = base or trace_decoder(self.mask_decoder, image, position, sparse, dense)
             outputs[name] = pack(self.mask_decoder, trace, features[name])
-        return SegMoTEOutput(base.logits, base.quality, outputs)
+        return outputs
