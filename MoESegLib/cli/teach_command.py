@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
     length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=4, help="images a step")
+    parser.add_argument("--batch", type=int, default=1, help="images a step (1; on a GPU 8 or more)")
     parser.add_argument("--least-steps", type=int, default=10, help="of an epoch; few samples are seen several times")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
             cache=args.cache,
             max_slices=args.max_slices,
         )
-    print(json.dumps(describe(result)) if args.json else as_text(result))
+    if os.environ.get("RANK", "0") == "0":  # the others, under torchrun, have the same result
+        print(json.dumps(describe(result)) if args.json else as_text(result))
     return 0
 
 
@@ -106,7 +108,7 @@ def as_text(result: TeachResult) -> str:
     best = max(result.history, key=lambda epoch: epoch.held_out.score)
     lines = [
         f"{result.name}: {', '.join(result.classes)}; {result.samples} structures on slices of "
-        f"{len(result.train_cases)} images, held out {result.held_out.masks} on {result.held_out.cases} images; "
+        f"{len(result.train_cases)} images, held out {result.held_out.masks} of {result.held_out.patients} patients; "
         f"{result.steps_per_second:.3f} steps/s",
         "",
         "| | steps | seconds | loss | box | one click |",

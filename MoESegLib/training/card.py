@@ -23,12 +23,10 @@ def card_of(result: TeachResult, cases: Sequence[Case], command: str, license_na
         command: what makes the numbers again.
         license_name: of the pack.
     """
+    held, base = result.held_out, result.base
     measured = tuple(
-        Measurement("held-out cases of the training data", prompt, round(dice, 4), round(base, 4), cases_, command)
-        for prompt, dice, base, cases_ in (
-            ("box", result.held_out.box, result.base.box, result.held_out.cases),
-            ("click", result.held_out.click, result.base.click, result.held_out.cases),
-        )
+        Measurement("held-out patients of the training data", prompt, dice, without, held.patients, command)
+        for prompt, dice, without in (("box", held.box, base.box), ("click", held.click, base.click))
     )
     title = ", ".join(result.classes[:4]) + (" ..." if len(result.classes) > 4 else "")
     return ExpertCard(

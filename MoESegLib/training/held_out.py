@@ -23,18 +23,18 @@ _MEMORY = 32 << 20
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Dice of one prompt each, averaged over the structures of a case and then over the cases.
+    """Dice of one prompt each, averaged over the structures of a patient and then over the patients.
 
     Attributes:
         box: tight box around the structure.
         click: one click at its center.
-        masks, cases: how many were measured.
+        masks, patients: how many were measured.
     """
 
     box: float
     click: float
     masks: int
-    cases: int
+    patients: int
 
     @property
     def score(self) -> float:
@@ -45,7 +45,7 @@ class HeldOut:
 def measure(
     engine: SliceEngine, probes: Sequence[Probe], store: EmbeddingStore, cancel: CancelToken | None = None
 ) -> list[tuple[str, float, float]]:
-    """Case, Dice with a box and Dice with a click of every probe.
+    """Patient, Dice with a box and Dice with a click of every probe.
 
     Raises:
         Cancelled: ``cancel`` was set.
@@ -57,16 +57,16 @@ def measure(
         for prompt in (_box(probe), _click(probe)):
             answer = engine.predict(probe.volume, [prompt], context).patch.to_array(probe.volume.shape)
             found.append(dice(answer, probe.mask))
-        scores.append((probe.case, found[0], found[1]))
+        scores.append((probe.patient, found[0], found[1]))
     return scores
 
 
 def summarize(scores: Sequence[tuple[str, float, float]]) -> HeldOut:
     """Scores of probes as one result."""
-    cases = sorted({case for case, _, _ in scores})
-    means = [np.mean([values for name, *values in scores if name == case], axis=0) for case in cases]
+    patients = sorted({patient for patient, _, _ in scores})
+    means = [np.mean([values for name, *values in scores if name == patient], axis=0) for patient in patients]
     box, click = np.mean(means, axis=0)
-    return HeldOut(float(box), float(click), len(scores), len(cases))
+    return HeldOut(float(box), float(click), len(scores), len(patients))
 
 
 def _box(probe: Probe) -> Prompt:

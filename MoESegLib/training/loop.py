@@ -41,7 +41,8 @@ class Plan:
     Attributes:
         epochs: until then; the same seed gives the same pack, however often the run is killed and resumed.
         minutes: until then, encoding and measuring included; how many steps that is depends on the machine.
-        batch: images a step, of all processes together.
+        batch: images a step, of all processes together. In a minute on one CPU core, one image a step learned far more
+            than four: 46 steps of one gave a click Dice of 0.64, 16 steps of four in three minutes 0.00.
         least_steps: of an epoch; fewer samples are seen several times in it.
         patience: epochs without a better held-out score after which it stops.
     """
@@ -49,7 +50,7 @@ class Plan:
     epochs: int | None = None
     minutes: float | None = None
     seed: int = 0
-    batch: int = 4
+    batch: int = 1
     least_steps: int = 10
     learning_rate: float = 1e-3
     weight_decay: float = 0.01

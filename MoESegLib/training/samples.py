@@ -53,12 +53,12 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """One structure on one slice of a held-out case, as a volume of one slice: measured as a user would use it."""
+    """One structure on one slice of a held-out patient, as a volume of one slice: measured as a user would use it."""
 
     volume: Volume
     mask: NDArray[np.bool_]
     structure: str
-    case: str
+    patient: str
 
 
 def collect_samples(
@@ -109,7 +109,7 @@ def collect_probes(engine: SliceEngine, cases: Sequence[Case], at_most: int) -> 
         for name in names:
             mine = [place for place in places if place[1].name == name]
             for key, entry in evenly(mine, max(1, per_case // len(names))):
-                found.append(_probe(engine, image.volume, key, entry, case.name))
+                found.append(_probe(engine, image.volume, key, entry, case.patient))
     if not found:
         raise TrainingError(
             "No held-out case holds a structure to measure on. Give more cases, or another seed for the split."
@@ -161,7 +161,7 @@ def displayed_mask(volume: Volume, key: SliceKey, structure: Structure) -> NDArr
     return np.ascontiguousarray(volume.view(key[0]).extract(structure.patch.to_array(volume.shape), key[1])) != 0
 
 
-def _probe(engine: SliceEngine, volume: Volume, key: SliceKey, structure: Structure, case: str) -> Probe:
+def _probe(engine: SliceEngine, volume: Volume, key: SliceKey, structure: Structure, patient: str) -> Probe:
     """The slice as a volume of its own, windowed as in the whole volume."""
     axis, index = key
     array = volume.array.take([index], axis=2 - axis)
@@ -170,4 +170,4 @@ def _probe(engine: SliceEngine, volume: Volume, key: SliceKey, structure: Struct
     matrix[:3, 3] = volume.to_ras([index if other == axis else 0 for other in range(3)])
     mask = structure.patch.to_array(volume.shape).take([index], axis=2 - axis) != 0
     single = Volume(np.ascontiguousarray(to_uint8(array, window)), matrix, volume.modality, volume.name, volume.color)
-    return Probe(single, mask, structure.name, case)
+    return Probe(single, mask, structure.name, patient)

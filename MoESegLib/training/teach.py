@@ -129,6 +129,7 @@ def teach(
         if output is not None:
             output(result)
         checkpoint.unlink(missing_ok=True)
+    world.leave()
     return result
 
 

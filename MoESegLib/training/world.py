@@ -44,6 +44,11 @@ class World:
             dist.init_process_group(kind, timeout=datetime.timedelta(hours=12))  # others encode for long
         return cls(dist.get_rank(), size, device)
 
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
     @property
     def is_first(self) -> bool:
         """Whether this process writes files and reports."""

@@ -111,7 +111,7 @@ def test_targets_lie_where_the_engine_puts_its_answers(tmp_path: Path) -> None:
 def test_a_probe_is_answered_as_its_slice_in_the_volume(tmp_path: Path) -> None:
     engine, cases = tiny_engine(), ball_cases(2)
     for probe in collect_probes(engine, cases, 6):
-        case = next(case for case in cases if case.name == probe.case)
+        case = next(case for case in cases if case.patient == probe.patient)
         index = round(float(case.image.ras_to_ijk(probe.volume.to_ras([0, 0, 0]))[2]))
         own = engine.prepare(case.image, (2, index))
         assert engine.prepare(probe.volume, (2, 0)).key == own.key
@@ -132,7 +132,7 @@ def test_measuring_reads_the_store_and_fills_it(tmp_path: Path) -> None:
     assert measure(engine, probes, store) == first
     assert engine.model.encoder.calls == calls == len(files(tmp_path))
     result = summarize([("a", 1.0, 0.5), ("a", 0.0, 0.5), ("b", 1.0, 0.0)])
-    assert (result.box, result.click, result.masks, result.cases) == (0.75, 0.25, 3, 2)
+    assert (result.box, result.click, result.masks, result.patients) == (0.75, 0.25, 3, 2)
     assert EngineCache(disk=store).get_embedding("missing") is None
 
 

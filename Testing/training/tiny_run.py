@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def main() -> None:
     torch.set_num_threads(1)
     loop._SAVE_SECONDS = float(save_seconds)
     done = teach_tiny(Path(cache), int(epochs), progress=lambda fraction, message, metrics: print(message, flush=True))
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    rank = os.environ.get("RANK", "0")
     curve = {f"curve/{epoch.epoch}": torch.tensor([epoch.held_out.box, epoch.held_out.click]) for epoch in done.history}
     save_file({**done.pack.state_dict(), **curve}, f"{result}.{rank}")
 
