@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +15,15 @@ from MoESegLib.core.errors import UnknownModelError, WeightsError
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines import load_engine
 from MoESegLib.engines.cache import EngineCache
-from MoESegLib.engines.expert_loading import load_packs
+from MoESegLib.engines.expert_loading import LoadedPacks, load_packs
 from MoESegLib.engines.protocol import Context, ExpertLogits
 from MoESegLib.engines.segmote_lite import SegMoTELite
 from MoESegLib.engines.slice_engine import SliceEngine
+from MoESegLib.experts import store
 from MoESegLib.experts.card import BaseModel
 from MoESegLib.experts.pack_file import write_pack
 from MoESegLib.experts.store import find_pack, import_pack, set_enabled
 from MoESegLib.models.segmote.asymmetric import AsymmetricSegMoTE
-from MoESegLib.weights import ensure_weights
 
 pytestmark = pytest.mark.weights
 
@@ -141,39 +140,43 @@ def test_the_order_of_packs_does_not_matter(load) -> None:
 
 
 @pytest.fixture
-def own_home(home: Path, lite_medsam_path: Path) -> Path:
-    """An empty MOESEG_HOME that has the base's weights."""
-    target = home / "models" / "lite-medsam" / "lite_medsam.pth"
-    target.parent.mkdir(parents=True)
-    shutil.copyfile(lite_medsam_path, target)
-    assert ensure_weights("segmote-lite") == target
-    return home
-
-
-def kinds(engine: SliceEngine) -> list[str]:
-    return list(engine.model.kinds)
-
-
-def test_switched_on_packs_are_loaded_and_damaged_ones_left_out_with_a_note(own_home: Path, packs) -> None:
-    untaught = load_engine("segmote-lite", runtime="torch")
-    assert kinds(untaught) == ["untrained"]
-    assert any("No expert has been taught" in note for note in untaught.model.notes)
+def own_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packs: dict[str, Path]) -> None:
+    """The three packs are installed, and no others."""
+    monkeypatch.setattr(store, "packs_home", lambda: tmp_path)
+    monkeypatch.setattr(store, "shipped_folder", lambda: None)
     for file in packs.values():
         import_pack(file)
+
+
+def test_switched_on_packs_are_loaded_and_damaged_ones_left_out_with_a_note(own_packs, lite_engine) -> None:
+    def loaded(experts: list[str | Path] | None = None) -> LoadedPacks:
+        mixture = AsymmetricSegMoTE(lite_engine.model.decoder.network)
+        return load_packs(mixture, "lite-medsam", LITE_SHA256, experts)
+
+    def names(packs: LoadedPacks) -> list[str]:
+        return [card.name for card in packs.cards]
+
+    assert (names(loaded()), loaded().notes) == (["box", "click", "refine"], ())
     set_enabled("click", False)
-    engine = load_engine("segmote-lite", runtime="torch")
-    assert kinds(engine) == ["box", "refine"]
-    assert engine.model.notes == ()
+    assert (names(loaded()), loaded().notes) == (["box", "refine"], ())
     path = find_pack("box").path
     path.write_bytes(path.read_bytes()[:-4])
-    engine = load_engine("segmote-lite", runtime="torch")
-    assert kinds(engine) == ["refine"]
-    assert "box was left out" in engine.model.notes[0]
-    assert kinds(load_engine("segmote-lite", runtime="torch", experts=["click"])) == ["click"]
+    assert names(loaded()) == ["refine"]
+    assert "box was left out" in loaded().notes[0]
+    assert names(loaded(["click"])) == ["click"]
     with pytest.raises(WeightsError, match="whole expert pack"):
-        load_engine("segmote-lite", runtime="torch", experts=["box"])
+        loaded(["box"])
     with pytest.raises(UnknownModelError, match="heart"):
-        load_engine("segmote-lite", runtime="torch", experts=["heart"])
+        loaded(["heart"])
+
+
+def test_an_engine_comes_with_the_installed_packs_and_their_notes(own_packs, lite_medsam_path: Path) -> None:
+    path = find_pack("refine").path
+    path.write_bytes(path.read_bytes()[:-4])
+    model = load_engine("segmote-lite", runtime="torch").model
+    assert model.kinds == {"box": {"box"}, "click": {"box", "point"}}
+    assert len(model.notes) == 1
+    assert "refine was left out" in model.notes[0]
 
 
 def test_a_pack_of_another_base_or_other_sizes_is_refused(tmp_path: Path, packs, lite_engine) -> None:
