@@ -86,8 +86,7 @@ class MoESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def onSceneStartClose(self, caller, event):
-        self.logic.close()
-        self.panel.refresh()
+        self.logic.close()  # the panel is shown anew when the scene is empty; now a refresh would add nodes to it
 
     def onSceneEndClose(self, caller, event):
         if self.panel.entered:
