@@ -22,8 +22,6 @@ class Panel:
         self.logic = logic
         self.entered = False
         self._icons = icon_folder
-        self._closed_text = _("The scene is closed.")
-        self._busy = False
         self.segments = SegmentsView(ui, self)
         self.models = ModelView(ui, self)
         self.prompts = PromptView(ui, self, self.icon)
@@ -79,10 +77,7 @@ class Panel:
             self.say(message)
         if update.answers and self.workbench.parameters.lesions:
             self.workbench.select_segment(list(update.answers)[-1])  # so that its answer and its prompt are shown
-        busy = self.workbench.is_busy
-        if update.answers or update.prompts_changed or update.messages or busy != self._busy or not busy:
-            self._busy = busy
-            self.refresh_if_changed(bool(update.answers or update.prompts_changed or update.messages))
+        self.refresh_if_changed(bool(update.answers or update.prompts_changed or update.messages))
         self.show_progress()
 
     # Doing

@@ -46,6 +46,13 @@ class PromptView:
         for name, button in self.tools.items():
             button.setIcon(icons(ICONS[name]))
             connect(button, "clicked(bool)", lambda on, name=name: self.onTool(name, on))
+        self.connect_buttons(icons)
+        self.connect_switches()
+        self.prepare_table()
+
+    def connect_buttons(self, icons):
+        """What each button does, and its icon."""
+        ui = self.ui
         buttons = {
             ui.textButton: (self.onText, "Text.png"),
             ui.fromSegmentButton: (self.onFromSegment, "FromSegment.png"),
@@ -62,18 +69,26 @@ class PromptView:
             connect(button, "clicked()", slot)
             if icon:
                 button.setIcon(icons(icon))
+
+    def connect_switches(self):
+        """Fields, switches and selectors."""
+        ui = self.ui
         connect(ui.textEdit, "returnPressed()", self.onText)
         connect(ui.markupsSelector, "currentNodeChanged(vtkMRMLNode*)", lambda node: self.refresh_tools())
         connect(ui.sliceButton, "toggled(bool)", self.onExtent)
         connect(ui.autoRunCheckBox, "toggled(bool)", self.onAutoRun)
         connect(ui.lesionsCheckBox, "toggled(bool)", self.onLesions)
-        connect(ui.promptTable, "cellDoubleClicked(int,int)", lambda row, column: self.onJump())
-        connect(ui.promptTable, "itemSelectionChanged()", self.refresh_buttons)
-        ui.promptTable.setColumnCount(3)
-        ui.promptTable.setHorizontalHeaderLabels([_("Prompt"), _("Where (R A S, mm)"), _("View")])
-        ui.promptTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        ui.promptTable.horizontalHeader().setStretchLastSection(True)
-        ui.promptTable.verticalHeader().setVisible(False)
+
+    def prepare_table(self):
+        """Columns of the list of prompts."""
+        table = self.ui.promptTable
+        connect(table, "cellDoubleClicked(int,int)", lambda row, column: self.onJump())
+        connect(table, "itemSelectionChanged()", self.refresh_buttons)
+        table.setColumnCount(3)
+        table.setHorizontalHeaderLabels([_("Prompt"), _("Where (R A S, mm)"), _("View")])
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setStretchLastSection(True)
+        table.verticalHeader().setVisible(False)
 
     # Tools
 
