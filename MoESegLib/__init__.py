@@ -17,7 +17,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PolygonPrompt, Prompt, ScribblePrompt, TextPrompt
+    from .core.prompts import (
+        AutomaticPrompt,
+        BoxPrompt,
+        MaskPrompt,
+        PointPrompt,
+        PolygonPrompt,
+        Prompt,
+        ScribblePrompt,
+        TextPrompt,
+    )
     from .core.volume import Volume
     from .engines import load_engine
     from .models import build_model
@@ -34,12 +43,14 @@ _HOME = {
     "PolygonPrompt": "core.prompts",
     "TextPrompt": "core.prompts",
     "MaskPrompt": "core.prompts",
+    "AutomaticPrompt": "core.prompts",
     "Session": "session",
     "load_engine": "engines",
     "build_model": "models",
 }
 
 __all__ = [
+    "AutomaticPrompt",
     "BoxPrompt",
     "MaskPrompt",
     "PointPrompt",

@@ -16,7 +16,8 @@ SIDE = 64
 class ThresholdModel:
     """A slice model without weights: bright pixels in the box, or connected to the clicks, are the target.
 
-    It counts its calls, can be told to wait, and refines like SAM when ``refines`` is set.
+    An automatic prompt or a phrase alone stands for everything bright. It keeps its calls, can be told to wait, and
+    refines like SAM when ``refines`` is set.
     """
 
     name = "threshold"
@@ -32,6 +33,7 @@ class ThresholdModel:
         self.decoded = 0
         self.before_decode = lambda: None
         self.before_encode = lambda cancel: None
+        self.seen: list[ModelPrompt] = []
 
     def prepare(self, image, spacing) -> PreparedImage:
         resized, scale = fit_longest_side(image.shape[:2], spacing, SIDE)
@@ -52,18 +54,24 @@ class ThresholdModel:
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         self.before_decode()
         self.decoded += 1
+        self.seen.append(prompt)
         image = embedding["image"][0, 0].float().numpy()
         inside = np.zeros((SIDE, SIDE), bool)
         if prompt.box is not None:
             x0, y0, x1, y1 = (int(value) for value in prompt.box)
             inside[y0 : y1 + 1, x0 : x1 + 1] = True
+        if prompt.automatic or (prompt.text is not None and prompt.box is None and not (prompt.labels == 1).any()):
+            inside[:] = True
+        rows, columns = np.ogrid[:SIDE, :SIDE]
         for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-            rows, columns = np.ogrid[:SIDE, :SIDE]
             near = (rows - y) ** 2 + (columns - x) ** 2 <= 9
             inside = inside | near if label else inside & ~near
         logits = np.where(inside & (image > 0.5), 4.0, -4.0).astype(np.float32)
         if prompt.logits is not None:
-            logits = np.maximum(logits, 0.5 * prompt.logits)
+            outside = np.zeros_like(inside)
+            for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
+                outside |= ((rows - y) ** 2 + (columns - x) ** 2 <= 9) & (label == 0)
+            logits = np.where(outside, logits, np.maximum(logits, 0.5 * prompt.logits))
         answers = [ExpertLogits(f"expert{n}", logits - n, 0.9 - 0.1 * n, 1 / self.experts) for n in range(self.experts)]
         if prompt.expert is not None:
             answers.sort(key=lambda answer: answer.expert != prompt.expert)

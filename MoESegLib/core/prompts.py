@@ -175,7 +175,31 @@ class PolygonPrompt(Prompt):
 
 
 @dataclass(frozen=True)
-class TextPrompt(Prompt):
+class WholeSlicePrompt(Prompt):
+    """What automatic and text prompts share: they point at nothing, they speak of a whole slice or of all slices.
+
+    Attributes:
+        ras: any point (RAS millimeters) of the slice it speaks of, which lies in ``plane``; None for every slice along
+            the axis of ``plane``, by default the one the volume was acquired along. It is not a click.
+    """
+
+    ras: Point | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ras is not None:
+            object.__setattr__(self, "ras", as_point(self.ras))
+
+    @property
+    def ras_points(self) -> tuple[Point, ...]:
+        return () if self.ras is None else (self.ras,)
+
+    def transformed(self, matrix: NDArray[np.float64]) -> Prompt:
+        return self if self.ras is None else replace(self, ras=as_point(transform_points(matrix, self.ras)))
+
+
+@dataclass(frozen=True)
+class TextPrompt(WholeSlicePrompt):
     """A phrase that names the target, for example "liver"."""
 
     kind: ClassVar[str] = "text"
@@ -187,6 +211,13 @@ class TextPrompt(Prompt):
         if not isinstance(self.text, str) or not self.text.strip():
             raise PromptError('A text prompt needs a phrase, for example "liver".')
         object.__setattr__(self, "text", " ".join(self.text.split()))
+
+
+@dataclass(frozen=True)
+class AutomaticPrompt(WholeSlicePrompt):
+    """Segment what an expert was taught to find; which expert that is, the gate or the user chooses."""
+
+    kind: ClassVar[str] = "automatic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +279,8 @@ class MaskPrompt(Prompt):
 
 
 PROMPT_TYPES: dict[str, type[Prompt]] = {
-    cls.kind: cls for cls in (PointPrompt, BoxPrompt, ScribblePrompt, PolygonPrompt, TextPrompt, MaskPrompt)
+    cls.kind: cls
+    for cls in (PointPrompt, BoxPrompt, ScribblePrompt, PolygonPrompt, TextPrompt, MaskPrompt, AutomaticPrompt)
 }
 
 

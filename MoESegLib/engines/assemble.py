@@ -59,11 +59,14 @@ def assemble(volume: Volume, answers: dict[SliceKey, SliceAnswer]) -> Prediction
     """
     if not answers:
         return Prediction(notes=("No positive prompt yet: click or draw inside the target.",))
+    logits = {key: enlarge(answer.logits, answer.prepared) for key, answer in answers.items()}
     chosen = [answer.experts[0] for answer in answers.values()]
     expert = Counter(entry.expert for entry in chosen).most_common(1)[0][0]
     notes = dict.fromkeys(note for answer in answers.values() for note in answer.notes)
+    empty = sum(not (values > 0).any() for values in logits.values())
+    if empty:
+        notes[_nothing_found(empty, len(answers))] = None
     names = dict.fromkeys(entry.expert for answer in answers.values() for entry in answer.experts)
-    logits = {key: enlarge(answer.logits, answer.prepared) for key, answer in answers.items()}
     return Prediction(
         patch=_patch(volume, {key: values > 0 for key, values in logits.items()}),
         expert=expert,
@@ -73,6 +76,12 @@ def assemble(volume: Volume, answers: dict[SliceKey, SliceAnswer]) -> Prediction
         alternatives=tuple(_alternative(volume, answers, name) for name in names if name != expert),
         probability=_probability(volume, logits),
     )
+
+
+def _nothing_found(empty: int, slices: int) -> str:
+    if slices == 1:
+        return "Nothing was found on the slice."
+    return f"Nothing was found on {empty} of {slices} slices."
 
 
 def _probability(volume: Volume, logits: dict[SliceKey, NDArray[np.float32]]) -> ProbabilityMap:

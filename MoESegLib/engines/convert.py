@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.errors import PromptError
 from .click_to_box import NOTE, box_around_clicks
 from .placement import Box2D, PixelPrompt
-from .protocol import ModelPrompt, PreparedImage
+from .protocol import ModelPrompt, PreparedImage, SliceModel
 
 SCRIBBLE_POINTS = 8
 """Points a scribble becomes for a model that understands points; more add decoder tokens but no new information."""
@@ -30,21 +31,93 @@ def understood_kinds(native: frozenset[str]) -> frozenset[str]:
     return frozenset(kinds)
 
 
+def prompt_steps(prompts: Sequence[PixelPrompt], refines: bool) -> list[Sequence[PixelPrompt]]:
+    """The prompts of one slice step by step, as the model gets them; each step has the answer of the one before.
+
+    An automatic prompt is answered first, whenever it was given: it stands alone, with the phrases of the slice. A
+    phrase that was given first is answered first, and stays beside the prompts after it. A model that refines then gets
+    one more drawn prompt a step, as it was trained; any other gets all of them at once.
+    """
+    phrases = [prompt for prompt in prompts if prompt.kind == "text"]
+    automatic = [prompt for prompt in prompts if prompt.kind == "automatic"][:1]
+    drawn = [prompt for prompt in prompts if prompt.kind not in ("text", "automatic")]
+    steps: list[Sequence[PixelPrompt]] = []
+    if automatic or not drawn or (refines and prompts[0].kind == "text"):
+        steps.append([*automatic, *phrases])
+    counts = range(1 if refines else max(1, len(drawn)), len(drawn) + 1)
+    return [*steps, *([*phrases, *drawn[:count]] for count in counts)]
+
+
 def model_prompts(
-    prepared: PreparedImage, prompts: Sequence[PixelPrompt], native: frozenset[str], mask_grid: int
+    prepared: PreparedImage,
+    prompts: Sequence[PixelPrompt],
+    model: SliceModel,
+    text: Sequence[str] = (),
+    previous: NDArray[np.float32] | None = None,
 ) -> tuple[list[ModelPrompt], list[str]]:
     """The decoder calls that answer the prompts of one slice, one per object, and what the user should know.
 
-    Several boxes (or outlines) are several objects, decoded one by one and united. No positive prompt: no call.
+    Several boxes (or outlines) are several objects, decoded one by one and united. No call when nothing says what to
+    segment: no positive or automatic prompt, no phrase and no earlier answer.
+
+    Args:
+        text: phrases beside those among ``prompts``.
+        previous: logits ``[g, g]`` of the answer that these prompts correct. A model that refines takes them along; one
+            that understands boxes only starts from the box around them.
 
     Raises:
         PromptError: the clicks cannot be turned into a box.
     """
+    phrase = ", ".join(dict.fromkeys([*text, *(prompt.text for prompt in prompts if prompt.kind == "text")])) or None
+    if any(prompt.kind == "automatic" for prompt in prompts):
+        return [ModelPrompt(automatic=True, text=phrase)], []
+    if "point" in model.native:
+        calls, notes = _point_calls(prepared, prompts, model, phrase is not None, previous)
+    else:
+        calls, notes = _box_calls(prepared, prompts, model, previous)
+    if phrase is not None:
+        calls = [replace(call, text=phrase) for call in calls or [ModelPrompt()]]
+    if previous is not None and model.refines and len(calls) == 1 and calls[0].logits is None:
+        calls = [replace(calls[0], logits=previous)]
+    return calls, notes
+
+
+def _point_calls(
+    prepared: PreparedImage,
+    prompts: Sequence[PixelPrompt],
+    model: SliceModel,
+    has_phrase: bool,
+    previous: NDArray[np.float32] | None,
+) -> tuple[list[ModelPrompt], list[str]]:
+    """Calls of a model that understands points; negative ones alone correct a phrase or an earlier answer."""
     positives, negatives = _points(prepared, prompts, True), _points(prepared, prompts, False)
-    boxes, notes = _boxes(prepared, prompts, native)
-    if "point" in native:
-        logits = _mask_logits(prepared, prompts, mask_grid) if "mask" in native else None
-        return _with_points(prepared, boxes, positives, negatives, logits), notes
+    boxes, notes = _boxes(prepared, prompts, model.native)
+    logits = _mask_logits(prepared, prompts, model.mask_grid) if "mask" in model.native else None
+    calls = _with_points(prepared, boxes, positives, negatives, logits)
+    if not calls and len(negatives) and (has_phrase or (previous is not None and model.refines)):
+        calls = [_point_prompt(prepared, positives, negatives, None, previous if model.refines else None)]
+    if previous is not None and not model.refines:
+        notes.append(_REPLACES if calls else _KEPT)
+    return calls, notes
+
+
+_REPLACES = "This model does not take its own answer along: what was drawn on the slice replaces the automatic answer."
+_KEPT = "This model does not take its own answer along: the clicks outside changed nothing."
+
+
+def _box_calls(
+    prepared: PreparedImage,
+    prompts: Sequence[PixelPrompt],
+    model: SliceModel,
+    previous: NDArray[np.float32] | None,
+) -> tuple[list[ModelPrompt], list[str]]:
+    """Calls of a model that understands boxes only."""
+    positives, negatives = _points(prepared, prompts, True), _points(prepared, prompts, False)
+    boxes, notes = _boxes(prepared, prompts, model.native)
+    corrects = not (boxes or (len(positives) and model.refines))
+    if previous is not None and corrects and (around := _box_around(previous, prepared)) is not None:
+        boxes = [around]
+        notes.append("This model understands boxes only: it got the box around its earlier answer.")
     if not boxes:
         if not len(positives):
             return [], notes
@@ -148,16 +221,23 @@ def _box_alone(
     """The box that a model of boxes only would get for these prompts, or None."""
     if box is None and len(positives):
         box = box_around_clicks(_image(prepared), positives)
-    if box is None and logits is not None and (logits > 0).any():
-        rows, columns = np.flatnonzero((logits > 0).any(axis=1)), np.flatnonzero((logits > 0).any(axis=0))
-        scale = prepared.pixels.shape[-1] / logits.shape[-1]
-        box = _as_box(np.array([columns[0], rows[0], columns[-1], rows[-1]]) * scale)
+    if box is None and logits is not None:
+        box = _box_around(logits, prepared)
     if box is None:
         return None
     try:
         return _as_box(np.array(adjust_boxes([box], positives, negatives)[0]))
     except PromptError:  # a click outside the target in the middle of the box
         return None
+
+
+def _box_around(logits: NDArray[np.float32], prepared: PreparedImage) -> Box2D | None:
+    """The box around the mask of low-resolution logits, in model pixels; None when it is empty."""
+    rows, columns = np.flatnonzero((logits > 0).any(axis=1)), np.flatnonzero((logits > 0).any(axis=0))
+    if not rows.size:
+        return None
+    scale = prepared.pixels.shape[-1] / logits.shape[-1]
+    return _as_box(np.array([columns[0], rows[0], columns[-1], rows[-1]]) * scale)
 
 
 def _points(prepared: PreparedImage, prompts: Sequence[PixelPrompt], positive: bool) -> NDArray[np.float32]:

@@ -9,9 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import PromptError
-from ..core.prompts import BoxPrompt, MaskPrompt, PointPrompt, PolygonPrompt, Prompt, ScribblePrompt, TextPrompt
+from ..core.prompts import (
+    AutomaticPrompt,
+    BoxPrompt,
+    MaskPrompt,
+    PointPrompt,
+    PolygonPrompt,
+    Prompt,
+    ScribblePrompt,
+    TextPrompt,
+    WholeSlicePrompt,
+)
 from ..core.resample import resample_nearest
 from ..core.volume import Volume
+from .protocol import Extent3D
 
 SliceKey = tuple[int, int]
 """IJK axis normal to the slice, index along it."""
@@ -31,6 +42,7 @@ class PixelPrompt:
         points: ``[N, 2]`` displayed pixels (x, y) of a point, scribble or polygon.
         box: of a box prompt.
         mask: bool ``[row, column]`` of a mask or polygon prompt.
+        text: of a text prompt.
     """
 
     kind: str
@@ -46,41 +58,74 @@ class PlacedPrompts:
     """The prompts of one segment, slice by slice.
 
     Attributes:
-        slices: prompts of every slice that holds one, in the order they were given.
-        text: phrases, which belong to no slice.
+        slices: prompts of every slice that is asked about, in the order they were given.
+        text: phrases that belong to no slice: they say what the prompts on the slices are of.
         ranges: index ranges along an axis that 3D boxes allow: (axis, first, last).
+        everywhere: every slice was asked about, so there is nothing to propagate.
     """
 
     slices: dict[SliceKey, list[PixelPrompt]]
     text: tuple[str, ...]
     ranges: tuple[tuple[int, int, int], ...]
+    everywhere: bool = False
 
 
-def place_prompts(volume: Volume, prompts: Sequence[Prompt], axis: int | None = None) -> PlacedPrompts:
-    """Put every prompt on its slice.
+def place_prompts(volume: Volume, prompts: Sequence[Prompt], extent: Extent3D = "slice") -> PlacedPrompts:
+    """Put every prompt on its slice, or on every slice.
 
-    Args:
-        axis: IJK axis for prompts that are not tied to a plane; by default the one the volume was acquired along.
+    With ``extent="volume"`` (or a single slice), an automatic prompt without a slice asks about every slice, and so
+    does a phrase without a slice that was given before anything was drawn; what is drawn then corrects the answer on
+    its slice. A phrase given after something was drawn says what that is. Prompts that are not tied to a plane go to
+    slices along the axis the volume was acquired along.
 
     Raises:
-        PromptError: a mask that lies on another grid and misses the volume, or a prompt of no extent.
+        PromptError: a prompt that names no slice where it must, a mask that lies on another grid and misses the volume,
+            or a prompt of no extent.
     """
-    default = volume.acquisition_axis if axis is None else axis
+    default = volume.acquisition_axis
     slices: dict[SliceKey, list[PixelPrompt]] = {}
+    asked: dict[int, list[PixelPrompt]] = {}
     texts: list[str] = []
     ranges: list[tuple[int, int, int]] = []
+    drawn = False
     for prompt in prompts:
-        if isinstance(prompt, TextPrompt):
-            texts.append(prompt.text)
+        if isinstance(prompt, WholeSlicePrompt):
+            axis = default if prompt.plane is None else volume.axis_of(prompt.plane)
+            if prompt.ras is not None:
+                slices.setdefault(slice_of(volume, prompt, default), []).append(_without_place(prompt))
+            elif _speaks_of_all(prompt, drawn) and (extent == "volume" or volume.size[axis] == 1):
+                asked.setdefault(axis, []).append(_without_place(prompt))
+            elif isinstance(prompt, TextPrompt):
+                texts.append(prompt.text)
+            else:
+                raise PromptError(f"An automatic prompt without a slice speaks of all of them. {_NAME_A_SLICE}")
         elif isinstance(prompt, MaskPrompt):
+            drawn = True
             for key, placed in _place_mask(volume, prompt, default).items():
                 slices.setdefault(key, []).append(placed)
         else:
+            drawn = True
             key = slice_of(volume, prompt, default)
             slices.setdefault(key, []).append(_on_slice(volume, prompt, key[0]))
             if isinstance(prompt, BoxPrompt) and (span := _box_span(volume, prompt, key[0])) is not None:
                 ranges.append(span)
-    return PlacedPrompts(slices, tuple(texts), tuple(ranges))
+    if texts and not slices and not asked:
+        raise PromptError(f"A phrase names no slice. {_NAME_A_SLICE}")
+    for axis, first in asked.items():
+        every = [(axis, index) for index in range(volume.size[axis])]
+        slices = {**slices, **{key: [*first, *slices.get(key, [])] for key in every}}
+    return PlacedPrompts(slices, tuple(texts), tuple(ranges), bool(asked))
+
+
+_NAME_A_SLICE = "Give it a point on the slice that it is about (ras=...), or use extent='volume' to look on all slices."
+
+
+def _speaks_of_all(prompt: WholeSlicePrompt, drawn: bool) -> bool:
+    return isinstance(prompt, AutomaticPrompt) or not drawn
+
+
+def _without_place(prompt: WholeSlicePrompt) -> PixelPrompt:
+    return PixelPrompt(prompt.kind, text=prompt.text if isinstance(prompt, TextPrompt) else "")
 
 
 def slice_of(volume: Volume, prompt: Prompt, default_axis: int) -> SliceKey:
@@ -89,7 +134,7 @@ def slice_of(volume: Volume, prompt: Prompt, default_axis: int) -> SliceKey:
     low, high = ijk.min(axis=0), ijk.max(axis=0)
     if prompt.plane is not None:
         axis = volume.axis_of(prompt.plane)
-    elif isinstance(prompt, PointPrompt) or high[default_axis] - low[default_axis] < _FLAT:
+    elif isinstance(prompt, PointPrompt | WholeSlicePrompt) or high[default_axis] - low[default_axis] < _FLAT:
         axis = default_axis
     else:
         thinnest = int(np.argmin(high - low))
@@ -130,7 +175,7 @@ def check_one_axis(volume: Volume, keys: Iterable[SliceKey]) -> int | None:
         planes = " and ".join(volume.plane_of(axis) for axis in axes)
         raise PromptError(
             f"Propagation runs through slices of one orientation, but the prompts were drawn in {planes} planes. "
-            " Draw them in one orientation, or use extent='slice'."
+            "Draw them in one orientation, or use extent='slice'."
         )
     return axes[0] if axes else None
 

@@ -127,7 +127,7 @@ class _Walker:
         scale = np.array([*prepared.scale, *prepared.scale])
         box = tuple(float(value) for value in np.array(call.box) / scale)
         prompts = [PixelPrompt("box", box=box), *on_slice]  # type: ignore[arg-type]
-        calls, _ = model_prompts(prepared, prompts, self.engine.model.native, self.engine.model.mask_grid)
+        calls, _ = model_prompts(prepared, prompts, self.engine.model)
         return [dataclasses.replace(item, logits=call.logits) for item in calls]
 
 

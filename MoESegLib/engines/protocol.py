@@ -113,6 +113,8 @@ class ModelPrompt:
         box: x0, y0, x1, y1, or None.
         logits: previous or given low-resolution logits float32 ``[g, g]``, or None.
         text: phrase, or None.
+        automatic: answer without points, box and logits, by what the expert was taught (SegMoTE's progressive prompt
+            tokens). Prompts that correct this answer come in later calls, with its logits.
         expert: name of the expert that must answer, or None to let the gate choose.
         box_alone: finds the box that stands for points and logits, for a part of the model that understands boxes only;
             None when there is no such box.
@@ -123,13 +125,15 @@ class ModelPrompt:
     box: tuple[float, float, float, float] | None = None
     logits: NDArray[np.float32] | None = None
     text: str | None = None
+    automatic: bool = False
     expert: str | None = None
     box_alone: Callable[[], tuple[float, float, float, float] | None] | None = None
 
     @property
     def key(self) -> bytes:
         """Everything that determines the answer to an image, as bytes to hash; :attr:`box_alone` follows from it."""
-        parts = [self.points.tobytes(), self.labels.tobytes(), repr((self.box, self.text, self.expert)).encode()]
+        rest = repr((self.box, self.text, self.automatic, self.expert)).encode()
+        parts = [self.points.tobytes(), self.labels.tobytes(), rest]
         return b"|".join([*parts, b"" if self.logits is None else self.logits.tobytes()])
 
 

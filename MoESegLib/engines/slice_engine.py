@@ -14,10 +14,14 @@ from ..core.results import Prediction
 from ..core.volume import Volume
 from .assemble import SliceAnswer, assemble, unite
 from .cache import content_key
-from .convert import model_prompts, understood_kinds
+from .convert import model_prompts, prompt_steps, understood_kinds
 from .placement import PixelPrompt, SliceKey, check_one_axis, check_prompts, place_prompts
 from .propagation import propagate
 from .protocol import Context, Embedding, Extent3D, ModelPrompt, PreparedImage, SliceModel
+
+_NO_AUTOMATIC = (
+    "{} has no expert that segments without a prompt; teach one with `moeseg teach --automatic` or place a prompt."
+)
 
 
 class SliceEngine:
@@ -39,25 +43,20 @@ class SliceEngine:
         for prompt in prompts:
             if prompt.kind not in self.understands:
                 raise PromptError(
-                    f"{self.name} does not understand {prompt.kind} prompts; it takes "
+                    _NO_AUTOMATIC.format(self.name)
+                    if prompt.kind == "automatic"
+                    else f"{self.name} does not understand {prompt.kind} prompts; it takes "
                     f"{', '.join(sorted(self.understands))}. Choose another model or prompt."
                 )
         check_prompts(volume, prompts)
-        placed = place_prompts(volume, prompts)
-        if placed.text and not placed.slices and extent == "slice" and volume.size[volume.acquisition_axis] > 1:
-            raise PromptError(
-                "A phrase names no slice. Add a point or box on the slice, or use extent='volume' to look on all."
-            )
+        placed = place_prompts(volume, prompts, extent)
         if extent == "volume":
             check_one_axis(volume, placed.slices)
 
     def predict(self, volume: Volume, prompts: Sequence[Prompt], context: Context) -> Prediction:
         """See :meth:`MoESegLib.engines.protocol.Engine.predict`."""
-        placed = place_prompts(volume, prompts)
-        if placed.text and not placed.slices:  # a phrase alone speaks of every slice
-            axis = volume.acquisition_axis
-            placed = dataclasses.replace(placed, slices={(axis, index): [] for index in range(volume.size[axis])})
-        elif context.extent == "volume":
+        placed = place_prompts(volume, prompts, context.extent)
+        if context.extent == "volume" and not placed.everywhere:
             return assemble(volume, propagate(self, volume, placed, context))
         answers: dict[SliceKey, SliceAnswer] = {}
         for done, (key, on_slice) in enumerate(placed.slices.items()):
@@ -109,22 +108,22 @@ class SliceEngine:
         context: Context,
         text: Sequence[str] = (),
     ) -> SliceAnswer | None:
-        """The answer to the prompts of one slice, or None when none of them is positive.
+        """The answer to the prompts of one slice, or None when nothing says what to segment.
 
         A model that refines gets its own logits for the earlier prompts together with each new one, as it was trained;
         those earlier answers come from the cache, so a further click costs one decoder pass.
         """
         prepared = self.prepare(volume, key)
         answer: SliceAnswer | None = None
-        first = 1 if self.model.refines else max(1, len(prompts))
-        for count in range(first, max(1, len(prompts)) + 1):
+        for given in prompt_steps(prompts, self.model.refines):
             context.cancel.check()
-            calls, notes = model_prompts(prepared, prompts[:count], self.model.native, self.model.mask_grid)
-            if text:
-                calls = [dataclasses.replace(call, text=", ".join(text)) for call in calls or [ModelPrompt()]]
-            if answer is not None and len(calls) == 1 and calls[0].logits is None:
-                calls = [dataclasses.replace(calls[0], logits=answer.logits)]
-            answer = self.decode(prepared, calls, context, notes)
+            previous = None if answer is None else answer.logits
+            calls, notes = model_prompts(prepared, given, self.model, text, previous)
+            latest = self.decode(prepared, calls, context, notes)
+            if latest is not None:
+                answer = latest
+            elif answer is not None:
+                answer = dataclasses.replace(answer, notes=(*notes, *answer.notes))
         return answer
 
     def decode(

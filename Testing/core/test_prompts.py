@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from MoESegLib import BoxPrompt, MaskPrompt, PointPrompt, PolygonPrompt, ScribblePrompt, TextPrompt
+from MoESegLib import AutomaticPrompt, BoxPrompt, MaskPrompt, PointPrompt, PolygonPrompt, ScribblePrompt, TextPrompt
 from MoESegLib.core.errors import PromptError
 from MoESegLib.core.prompts import Prompt, prompt_from_dict
 
@@ -21,6 +21,9 @@ ALL = [
     ScribblePrompt([(0, 0, 0), (1, 1, 0)]),
     PolygonPrompt(np.array([(0, 0, 0), (1, 1, 0), (2, 0, 0)])),
     TextPrompt("  left   kidney "),
+    TextPrompt("liver", ras=(1, 2, 3), plane="axial"),
+    AutomaticPrompt(),
+    AutomaticPrompt(ras=(1, 2, 3), plane="coronal", segment="lungs"),
     MaskPrompt(np.eye(3)[None], np.diag([1, 2, 3, 1.0]), role="anatomy", structure="pancreas"),
 ]
 
@@ -52,7 +55,8 @@ any_prompt = st.one_of(
     st.builds(BoxPrompt, points, points, **common),
     st.builds(ScribblePrompt, st.lists(points, min_size=1, max_size=5), st.booleans(), **common),
     st.builds(PolygonPrompt, st.lists(points, min_size=3, max_size=6), **common),
-    st.builds(TextPrompt, st.text(min_size=1).filter(str.strip), **common),
+    st.builds(TextPrompt, st.text(min_size=1).filter(str.strip), ras=st.none() | points, **common),
+    st.builds(AutomaticPrompt, ras=st.none() | points, **common),
     st.builds(
         MaskPrompt,
         hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=5)).filter(np.any),
@@ -99,6 +103,11 @@ def test_a_prompt_is_frozen_and_equal_by_content(prompt: Prompt) -> None:
     assert dataclasses.replace(prompt, segment="other") != prompt
 
 
+def test_a_text_prompt_saved_before_it_could_name_a_slice_loads() -> None:
+    saved = {"kind": "text", "segment": "a", "plane": None, "id": "1", "text": "liver"}
+    assert prompt_from_dict(saved) == TextPrompt("liver", segment="a")
+
+
 def test_text_is_tidied() -> None:
     assert TextPrompt("  left   kidney ").text == "left kidney"
 
@@ -112,6 +121,8 @@ def test_text_is_tidied() -> None:
         (lambda: ScribblePrompt([]), "at least 1"),
         (lambda: PolygonPrompt([(0, 0, 0), (1, 1, 1)]), "at least 3"),
         (lambda: TextPrompt("   "), "phrase"),
+        (lambda: TextPrompt("liver", ras=(1, 2)), "three"),
+        (lambda: AutomaticPrompt(ras=(1, 2, float("inf"))), "finite"),
         (lambda: MaskPrompt(np.zeros((2, 2, 2))), "empty"),
         (lambda: MaskPrompt(np.ones((2, 2, 2)), role="guess"), "role"),
         (lambda: PointPrompt((1, 2, 3), segment=" "), "segment"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from MoESegLib.core.errors import GeometryError
 from MoESegLib.core.geometry import transform_points
 from MoESegLib.core.prompts import (
+    AutomaticPrompt,
     BoxPrompt,
     MaskPrompt,
     PointPrompt,
@@ -30,6 +31,9 @@ PROMPTS: list[Prompt] = [
     TextPrompt("liver", segment="a"),
     MaskPrompt(np.ones((2, 3, 4)), GRID, "anatomy", "liver", segment="a"),
     MaskPrompt(np.ones((2, 3, 4)), segment="a"),
+    TextPrompt("liver", ras=PATH[0], plane="axial", segment="a"),
+    AutomaticPrompt(ras=PATH[1], segment="a"),
+    AutomaticPrompt(segment="a"),
 ]
 IDS = [f"{prompt.kind} {index}" for index, prompt in enumerate(PROMPTS)]
 
