@@ -82,6 +82,7 @@ class MoESegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The application ends or the module is reloaded."""
         self.timer.stop()
         self.panel.exit()
+        self.panel.close()
         self.logic.close()
         self.removeObservers()
 

@@ -7,11 +7,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from .answer_view import AnswerView
+from .experts_view import ExpertsView
 from .lesion_view import LesionView
 from .model_view import ModelView
 from .prompt_view import PromptView
 from .segments_view import SegmentsView
 from .shortcuts import Shortcuts
+from .teach_view import TeachView
 
 
 class Panel:
@@ -27,7 +29,17 @@ class Panel:
         self.prompts = PromptView(ui, self, self.icon)
         self.answers = AnswerView(ui, self, self.icon)
         self.lesions = LesionView(ui, self)
-        self._views = (self.segments, self.models, self.prompts, self.answers, self.lesions)
+        self.experts = ExpertsView(ui, self)
+        self.teaching = TeachView(ui, self)
+        self._views = (
+            self.segments,
+            self.models,
+            self.prompts,
+            self.answers,
+            self.lesions,
+            self.experts,
+            self.teaching,
+        )
         self.shortcuts = Shortcuts(
             {
                 **{name: lambda name=name: self.prompts.toggle(name) for name in ("positive", "negative", "box")},
@@ -68,6 +80,10 @@ class Panel:
             self.workbench.writer.copy_masking(to_segment_editor=True)
         self.entered = False
 
+    def close(self):
+        """The module is unloaded: nothing goes on."""
+        self.teaching.close()
+
     def pump(self):
         """What the timer does."""
         if self.logic.workbench is None or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting():
@@ -79,6 +95,7 @@ class Panel:
             self.workbench.select_segment(list(update.answers)[-1])  # so that its answer and its prompt are shown
         self.refresh_if_changed(bool(update.answers or update.prompts_changed or update.messages))
         self.show_progress()
+        self.teaching.pump()
 
     # Doing
 
@@ -131,6 +148,12 @@ class Panel:
         freed = self.workbench.models.remove(name)
         self.workbench.drop_engine()
         self.say(_("Removed; {size} MB are free again.").format(size=round(freed / 1e6)))
+
+    def reload_experts(self):
+        """Experts were added, removed or switched; predictions that run are given up, prompts and segments stay."""
+        if self.workbench.models.takes_experts(self.workbench.parameters.model):
+            self.workbench.cancel()
+            self.workbench.drop_engine()
 
     # Looking
 

@@ -11,6 +11,7 @@ from ..core.errors import MoESegError
 from ..engines import load_engine
 from ..engines.protocol import Engine
 from ..engines.registry import engine_names
+from ..experts.store import packs_home
 from ..session.background import BackgroundTask
 from ..session.worker import Worker, default_worker
 from ..weights import ModelCard, get_model, model_card
@@ -36,8 +37,8 @@ class ModelLibrary:
         self.missing = missing
         self._worker = worker if worker is not None else default_worker()
         self._downloads = Worker()
-        self._engine: tuple[str, Engine] | None = None
-        self._loading: tuple[str, BackgroundTask[Engine]] | None = None
+        self._engine: tuple[str, Engine, object] | None = None
+        self._loading: tuple[str, BackgroundTask[tuple[Engine, object]]] | None = None
         self._getting: tuple[str, BackgroundTask[Any]] | None = None
         self._failed: dict[str, str] = {}
 
@@ -54,6 +55,10 @@ class ModelLibrary:
             UnknownModelError: there is no such model.
         """
         return model_card(name)
+
+    def takes_experts(self, name: str) -> bool:
+        """Whether a model answers with the experts that are installed."""
+        return model_card(name).architecture == "segmote_lite"
 
     def state(self, name: str) -> str:
         """ "installed", "missing" or "broken"."""
@@ -106,14 +111,29 @@ class ModelLibrary:
     # Loading -----------------------------------------------------------------------------------------------------
 
     def engine(self, name: str) -> Engine | None:
-        """The engine of a model, or None while it is loaded, missing, or could not be loaded (see :meth:`why_not`)."""
+        """The engine of a model, or None while it is loaded, missing, or could not be loaded (see :meth:`why_not`).
+
+        It is loaded anew when experts were added, removed, or switched on or off since.
+        """
         if self._engine is not None and self._engine[0] == name:
-            return self._engine[1]
+            if self._engine[2] == self._experts(name):
+                return self._engine[1]
+            self._engine = None
         known = name not in self._failed and self.state(name) == "installed"
         if self._loading is None and known and not self.missing():
-            task = BackgroundTask(self._worker, f"Loading {model_card(name).title}", lambda *_: self._load(name))
-            self._loading = name, task
+
+            def load(*_: object) -> tuple[Engine, object]:
+                experts = self._experts(name)  # before: what changes while it is loaded makes it old at once
+                return self._load(name), experts
+
+            self._loading = name, BackgroundTask(self._worker, f"Loading {model_card(name).title}", load)
         return None
+
+    def _experts(self, name: str) -> object:
+        """Differs after the experts that a model would load changed."""
+        if not self.takes_experts(name):
+            return None
+        return frozenset((file.name, _changed(file)) for file in packs_home().glob("[!.]*"))
 
     def why_not(self, name: str) -> str:
         """Why there is no engine yet, for the user; "" when there is one."""
@@ -154,7 +174,7 @@ class ModelLibrary:
             name, loading = self._loading
             self._loading = None
             try:
-                self._engine = name, loading.result()
+                self._engine = name, *loading.result()
                 # PyTorch brings 300,000 objects that stay. Walking them made Python's garbage collector stop the event
                 # loop for 110 to 160 ms now and then; frozen, they are walked no more.
                 gc.freeze()
@@ -169,3 +189,11 @@ class ModelLibrary:
         if self._getting is not None:
             return self._getting[1].progress[0], self._getting[1].name
         return (-1.0, self._loading[1].name) if self._loading is not None else None
+
+
+def _changed(file: Path) -> int:
+    """When a file was written, 0 if it was removed meanwhile."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -7,6 +7,8 @@ A folder is searched by these rules, also in its subfolders:
   ``b_img.nii.gz`` and ``b_lab.nii.gz``; ``_img``, ``_image`` and ``_0000`` at the end of the image's name do not count.
 * **two folders**: images in ``images`` (or ``imagesTr``), labels of the same name in ``labels``, ``labelsTr``,
   ``masks`` or ``segmentations``.
+* **saved scenes**: every segmentation in a ``.mrb`` with the volume it was drawn on; segments with the status
+  "completed", or all of them where nobody used the status.
 * **patients**: files in a subfolder are of one patient, named as the subfolder; any other pair is a patient of its
   own.
 * **class names**: from ``.seg.nrrd``, else from a ``labels.json`` ``{"1": "liver"}`` in the folder, else "label 1".
@@ -14,6 +16,7 @@ A folder is searched by these rules, also in its subfolders:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -23,6 +26,8 @@ from typing import Any
 from ..core.errors import TrainingError
 from ..core.image_io import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
 from .cases import Case
+from .scene_files import SUFFIX as SCENE_SUFFIX
+from .scene_files import cases_of_bundle
 
 _LABEL_END = re.compile(r"([._-]seg|[_-](label|labels|lab|mask|segmentation))$", re.IGNORECASE)
 _IMAGE_END = re.compile(r"([_-](img|image)|_0000)$", re.IGNORECASE)
@@ -101,20 +106,26 @@ def _from_folder(folder: Path, wanted: frozenset[str] | None, modality: str) -> 
     files = sorted(path for path in folder.rglob("*") if path.is_file() and file_suffix(path) in _SUFFIXES)
     images = {_key(path): path for path in files if not _is_label(path)}
     labels = {_key(path): path for path in files if _is_label(path)}
-    if not labels:
+    scenes = [
+        case
+        for path in sorted(folder.rglob(f"*{SCENE_SUFFIX}"))
+        for case in cases_of_bundle(path, _patient(folder, path.with_suffix("")), wanted, modality)
+    ]
+    if not labels and not scenes:
         raise TrainingError(
             f"{folder} holds no labels. Name them as the image with .seg.nrrd or _seg, _label or _mask at the end, or "
-            "put them into a folder 'labels' beside a folder 'images'."
+            "put them into a folder 'labels' beside a folder 'images'; or save scenes as .mrb."
         )
     for key, path in [*images.items(), *labels.items()]:
         if key not in images or key not in labels:
             missing = "labels" if key in images else "image"
             raise TrainingError(f"{path} has no {missing} of the name {key.name!r} beside it. Add or remove a file.")
     classes = _class_names(folder / "labels.json")
-    return [
-        Case(path.name, _patient(folder, key), path, labels[key], classes, modality, wanted, dataset=folder.name)
+    pairs = [
+        Case(path.name, _patient(folder, key), path, labels[key], classes, modality, wanted)
         for key, path in images.items()
     ]
+    return [dataclasses.replace(case, dataset=folder.name) for case in [*pairs, *scenes]]
 
 
 def _stem(path: Path) -> str:
