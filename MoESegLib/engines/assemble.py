@@ -137,7 +137,7 @@ def _shifted(extent: Extent, axis: int, offset: int) -> Extent:
 
 
 def unite(answers: Sequence[tuple[ExpertLogits, ...]]) -> tuple[ExpertLogits, ...]:
-    """One entry per expert over several objects: largest logits, mean quality and weight."""
+    """One entry per expert over several objects: largest logits, mean quality and weight, all notes."""
     if len(answers) == 1:
         return answers[0]
     names = dict.fromkeys(entry.expert for experts in answers for entry in experts)
@@ -146,7 +146,8 @@ def unite(answers: Sequence[tuple[ExpertLogits, ...]]) -> tuple[ExpertLogits, ..
         entries = [next((e for e in experts if e.expert == name), experts[0]) for experts in answers]
         logits = np.maximum.reduce([entry.logits for entry in entries])
         quality, weight = _mean(e.quality for e in entries), _mean(e.gate_weight for e in entries)
-        united.append(ExpertLogits(name, logits, quality, weight))
+        notes = tuple(dict.fromkeys(note for entry in entries for note in entry.notes))
+        united.append(ExpertLogits(name, logits, quality, weight, notes))
     return tuple(united)
 
 

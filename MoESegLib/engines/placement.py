@@ -98,7 +98,7 @@ def place_prompts(volume: Volume, prompts: Sequence[Prompt], extent: Extent3D = 
             elif isinstance(prompt, TextPrompt):
                 texts.append(prompt.text)
             else:
-                raise PromptError(f"An automatic prompt without a slice speaks of all of them. {_NAME_A_SLICE}")
+                raise PromptError(f"An automatic prompt that names no slice looks on all of them. {_NAME_A_SLICE}")
         elif isinstance(prompt, MaskPrompt):
             drawn = True
             for key, placed in _place_mask(volume, prompt, default).items():

@@ -145,12 +145,15 @@ class ExpertLogits:
         logits: float32 ``[g, g]`` over the padded model image; above 0 is inside.
         quality: predicted IoU in [0, 1], or None.
         gate_weight: the gate's weight in [0, 1], or None.
+        notes: what the user should know when this answer counts, for example which known structure a phrase is nearest
+            to, and its similarity.
     """
 
     expert: str
     logits: NDArray[np.float32]
     quality: float | None = None
     gate_weight: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class SliceModel(Protocol):

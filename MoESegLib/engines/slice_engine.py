@@ -152,7 +152,7 @@ class SliceEngine:
         if not answers:
             return None
         united = unite(answers)
-        return SliceAnswer(prepared, united[0].logits, united, (*notes, *self.model.notes))
+        return SliceAnswer(prepared, united[0].logits, united, (*notes, *united[0].notes, *self.model.notes))
 
     def _embedding_key(self, prepared: PreparedImage) -> str:
         return content_key(self.model.encoder_id, prepared.key)
