@@ -117,7 +117,7 @@ def place_prompts(volume: Volume, prompts: Sequence[Prompt], extent: Extent3D = 
     return PlacedPrompts(slices, tuple(texts), tuple(ranges), bool(asked))
 
 
-_NAME_A_SLICE = "Give it a point on the slice that it is about (ras=...), or use extent='volume' to look on all slices."
+_NAME_A_SLICE = "Choose the whole volume (extent='volume'), or give it a point on the slice that is meant (ras=...)."
 
 
 def _speaks_of_all(prompt: WholeSlicePrompt, drawn: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fakes import ThresholdModel, blob_volume
@@ -95,7 +97,7 @@ def test_one_slice_needs_no_point_and_no_extent() -> None:
 
 @pytest.mark.parametrize("prompt", [AutomaticPrompt(), TextPrompt("ball")], ids=["auto", "text"])
 def test_no_slice_and_not_the_whole_volume_is_refused_with_both_ways_out(ball: Volume, prompt: Prompt) -> None:
-    with pytest.raises(PromptError, match=r"slice.*ras=.*extent='volume'"):
+    with pytest.raises(PromptError, match=r"names no slice.*extent='volume'.*ras="):
         SliceEngine(clever()).check(ball, [prompt], "slice")
 
 
@@ -193,6 +195,20 @@ def test_a_phrase_stays_in_every_call(ball: Volume) -> None:
         (False, "ball", [0], False, True),
     ]
     assert after[4, 20, 23] == 0 and after[4, 12, 23] == 1
+
+
+def test_what_an_expert_says_about_a_phrase_is_shown_with_its_answer(ball: Volume) -> None:
+    class Nearest(ThresholdModel):
+        def decode(self, embedding, prompt):
+            return tuple(
+                dataclasses.replace(answer, notes=(f"{answer.expert}: similarity 0.93",))
+                for answer in super().decode(embedding, prompt)
+            )
+
+    boxes = [BoxPrompt(at(ball, low, 6, 4), at(ball, low + 14, 36, 4), plane="axial") for low in (6, 22)]
+    for prompts in ([TextPrompt("ball", ras=at(ball, 0, 0, 4))], boxes):
+        prediction = predict(ball, *prompts, model=Nearest(EVERYTHING, experts=2))
+        assert prediction.notes == ("expert0: similarity 0.93",)
 
 
 def test_a_phrase_tells_an_automatic_prompt_what_to_find(ball: Volume) -> None:
