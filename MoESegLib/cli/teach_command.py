@@ -29,13 +29,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--modality", default="", help="of a folder's images: CT, MR, US ...")
     parser.add_argument("--patients", type=int, help="only the first N patients")
     parser.add_argument("--max-slices", type=int, help="of each case, evenly spaced")
+    parser.add_argument("--varied", type=int, default=1, help="copies of each slice with other places and grays (1)")
+    parser.add_argument("--automatic", action="store_true", help="also learn to segment one class without a prompt")
     parser.add_argument("--from", dest="start_from", metavar="EXPERT", help="expert to go on teaching (name or file)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
     length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=1, help="images a step (1; on a GPU 8 or more)")
-    parser.add_argument("--least-steps", type=int, default=10, help="of an epoch; few samples are seen several times")
+    parser.add_argument("--least-steps", type=int, default=25, help="of an epoch; few samples are seen several times")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
     parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "openvino"))
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from ..training.case_files import find_cases
     from ..training.engine import teaching_engine
     from ..training.loop import Plan
+    from ..training.samples import Collecting
     from ..training.teach import teach
 
     _check_name_is_free(args.name, args.replace)
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             plan=Plan(batch=args.batch, least_steps=args.least_steps, learning_rate=args.rate),
             engine=teaching_engine(args.runtime),
             cache=args.cache,
-            max_slices=args.max_slices,
+            collecting=Collecting(args.max_slices, varied=args.varied, automatic=args.automatic),
         )
     if os.environ.get("RANK", "0") == "0":  # the others, under torchrun, have the same result
         print(json.dumps(describe(result)) if args.json else as_text(result))

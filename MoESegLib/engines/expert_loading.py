@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..core.errors import WeightsError
 from ..experts.card import ExpertCard
-from ..experts.pack_file import read_pack
+from ..experts.pack_file import form_of, read_pack
 from ..experts.store import InstalledPack, find_pack, list_packs
 from ..weights.safe_load import load_into
 from .cache import content_key
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..models.segmote.asymmetric import AsymmetricSegMoTE
-    from ..models.segmote.mote import GateKind
 
 _Pack = tuple[ExpertCard, dict[str, "Tensor"]]
 
@@ -97,8 +96,7 @@ def _path_of(expert: str | Path) -> Path:
 
 
 def _attach(network: AsymmetricSegMoTE, card: ExpertCard, state: dict[str, Tensor]) -> None:
-    sizes = card.sizes
-    pack = network.add_pack(card.name, sizes.num_experts, sizes.rank, cast("GateKind", sizes.gate))
+    pack = network.add_pack(card.name, **form_of(card.sizes))
     try:
         load_into(pack, state, f"the experts of {card.name}")
     except WeightsError:

@@ -15,7 +15,8 @@ from ..core.structures import Structure, find_structure
 from ..weights.cards import PROMPT_KINDS
 from .strict_json import FieldError, from_plain, parse_json, to_plain
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Since 2 a pack can hold parts for phrases, for automatic use and for its scope; no pack of 1 was ever released."""
 METHOD = "segmote-asymmetric"
 _USED_BY_PYTORCH = (
     "apply bfloat16 buffers children clear compile cpu cuda double eval float forward half ipu items keys modules mtia "
@@ -27,6 +28,7 @@ RESERVED_NAMES = frozenset(("base", "untrained", "con", "prn", "aux", "nul", *_U
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = {"width": 4096, "early_channels": 4096, "depth": 64, "num_experts": 64, "rank": 1024}
+_LARGEST_OR_NONE = {"text_width": 4096, "queries": 64, "scope_width": 16384}
 """Sizes beyond these would take a machine's memory before the file could be found wrong."""
 
 
@@ -64,6 +66,9 @@ class PackSizes:
         width, depth: of the base's mask decoder.
         early_channels: width of the base encoder's early feature.
         num_experts, rank, gate: of the pack.
+        text_width: of the phrase embeddings it takes, or 0.
+        queries: prompt tokens that it pools from an image without prompt, or 0.
+        scope_width: features by which it knows what it was taught, or 0.
     """
 
     width: int
@@ -72,6 +77,9 @@ class PackSizes:
     num_experts: int
     rank: int
     gate: str
+    text_width: int = 0
+    queries: int = 0
+    scope_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -216,6 +224,8 @@ def _check_name(name: str) -> None:
 def _check_sizes(sizes: PackSizes) -> None:
     for name, largest in _LARGEST.items():
         _require(1 <= getattr(sizes, name) <= largest, f"sizes.{name}", f"must be 1 to {largest}")
+    for name, largest in _LARGEST_OR_NONE.items():
+        _require(0 <= getattr(sizes, name) <= largest, f"sizes.{name}", f"must be 0 to {largest}")
     _require(sizes.width % 16 == 0, "sizes.width", "must be a multiple of 16")
     _require(sizes.gate in ("full", "released"), "sizes.gate", f'is {sizes.gate!r}; "full" or "released" was expected')
 

@@ -14,7 +14,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..core.errors import OutputError, WeightsError
 from ..core.files import atomic_path
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..models.segmote.asymmetric import ExpertPack
-    from ..models.segmote.mote import GateKind
 
 SUFFIX = ".safetensors"
 MAX_BYTES = 10_000_000
@@ -160,7 +159,16 @@ def sizes_of(pack: ExpertPack) -> PackSizes:
         num_experts=pack.num_experts,
         rank=first.project.in_features,
         gate=first.gate,
+        text_width=0 if pack.text_prompt is None else pack.text_prompt.in_features,
+        queries=0 if pack.prompt_pool is None else len(pack.prompt_pool.query),
+        scope_width=0 if pack.scope is None else len(pack.scope.mean),
     )
+
+
+def form_of(sizes: PackSizes) -> dict[str, Any]:
+    """The arguments of :class:`~MoESegLib.models.segmote.asymmetric.ExpertPack` besides its base."""
+    names = ("num_experts", "rank", "gate", "text_width", "queries", "scope_width")
+    return {name: getattr(sizes, name) for name in names}
 
 
 def _read(path: Path) -> bytes:
@@ -218,6 +226,5 @@ def _expected_shapes(sizes: PackSizes) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         transformer = TwoWayTransformer(sizes.depth, sizes.width, num_heads=8, mlp_dim=sizes.width)
         decoder = MaskDecoder(transformer_dim=sizes.width, transformer=transformer)
-        gate = cast("GateKind", sizes.gate)
-        pack = ExpertPack(decoder, sizes.early_channels, sizes.num_experts, sizes.rank, gate)
+        pack = ExpertPack(decoder, sizes.early_channels, **form_of(sizes))
     return {key: tuple(tensor.shape) for key, tensor in pack.state_dict().items()}

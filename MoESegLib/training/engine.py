@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from ..engines.cache import content_key
 from ..engines.convert import understood_kinds
@@ -15,16 +16,18 @@ from ..engines.protocol import Embedding, ExpertLogits, ModelPrompt
 from ..engines.registry import Runtime, load_engine
 from ..engines.segmote_lite import expert_answers
 from ..engines.slice_engine import SliceEngine
-from ..experts.pack_file import read_pack, sizes_of
+from ..experts.pack_file import form_of, read_pack, sizes_of
 from ..models.segmote.asymmetric import AsymmetricSegMoTE, ExpertPack
-from ..models.segmote.mote import GateKind
 from ..weights.store import weights_id_of
+from .phrases import TEXT_WIDTH
 from .world import use_own_gpu
 
 if TYPE_CHECKING:
     from ..models.sam.build import Sam
 
 BASE = "lite-medsam"
+QUERIES = 2
+"""Prompt tokens pooled from the image (SegMoTE's ablation: 8 were no better)."""
 TAUGHT_PROMPTS = frozenset({"box", "point", "mask"})
 """What the training step asks with, and so what a taught expert understands itself."""
 
@@ -47,7 +50,8 @@ class TeachingModel(LiteMedSAM):
             return super().decode(embedding, prompt)
         image, early = (embedding[name].to(self.decoder.device, torch.float32) for name in ("image", "early"))
         with torch.inference_mode():
-            output = self.experts(image, early, **self.decoder.tensors(prompt), position=self.decoder.position)
+            asked = self.decoder.tensors(prompt)
+            output = self.experts(image, early, **asked, automatic=prompt.automatic, position=self.decoder.position)
         return tuple(answer for name, pack in output.packs.items() for answer in expert_answers(name, pack))
 
 
@@ -67,30 +71,37 @@ def teaching_engine(runtime: Runtime = "auto") -> SliceEngine:
     return SliceEngine(TeachingModel(network, loaded.encoder, weights_id_of(BASE)))
 
 
-def attach(engine: SliceEngine, name: str, start_from: ExpertPack | Path | None, seed: int) -> ExpertPack:
+def attach(
+    engine: SliceEngine, name: str, start_from: ExpertPack | Path | None, seed: int, *, automatic: bool = False
+) -> ExpertPack:
     """Add the pack to be taught, untrained or a copy of another one, and let the engine give it clicks as clicks.
 
     Args:
         seed: of the weights that are random at first.
+        automatic: it also learns to do without a prompt.
 
     Raises:
         WeightsError: the file to start from is damaged, or was taught on another base.
     """
     network = network_of(engine)
-    if start_from is None:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            pack = network.add_pack(name)
-    else:
-        if isinstance(start_from, Path):
-            card, state = read_pack(start_from, weights_id_of(BASE))
-            sizes = card.sizes
-        else:
-            sizes, state = sizes_of(start_from), start_from.state_dict()
-        pack = network.add_pack(name, sizes.num_experts, sizes.rank, cast(GateKind, sizes.gate))
-        pack.load_state_dict(state)
-    _understand(engine, TAUGHT_PROMPTS)
+    form, state = _start(start_from)
+    form |= {"text_width": TEXT_WIDTH, "queries": QUERIES if automatic else 0, "scope_width": 0}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pack = network.add_pack(name, **form)
+    # What the other pack has not, starts as in a new one; what only it has, is not taught here.
+    pack.load_state_dict({key: state.get(key, value) for key, value in pack.state_dict().items()})
+    _understand(engine, TAUGHT_PROMPTS | ({"automatic"} if automatic else set()))
     return pack
+
+
+def _start(start_from: ExpertPack | Path | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if start_from is None:
+        return {}, {}
+    if isinstance(start_from, Path):
+        card, state = read_pack(start_from, weights_id_of(BASE))
+        return form_of(card.sizes), state
+    return form_of(sizes_of(start_from)), dict(start_from.state_dict())
 
 
 def detach_all(engine: SliceEngine) -> None:

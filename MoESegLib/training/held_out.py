@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.cancel import CancelToken
-from ..core.prompts import BoxPrompt, PointPrompt, Prompt
+from ..core.prompts import AutomaticPrompt, BoxPrompt, PointPrompt, Prompt
 from ..engines.cache import EngineCache
 from ..engines.protocol import Context
 from ..engines.slice_engine import SliceEngine
@@ -29,44 +29,62 @@ class HeldOut:
         box: tight box around the structure.
         click: one click at its center.
         masks, patients: how many were measured.
+        automatic: everything on the slice without a prompt; None where that is not taught.
     """
 
     box: float
     click: float
     masks: int
     patients: int
+    automatic: float | None = None
 
     @property
     def score(self) -> float:
-        """What the best epoch is chosen by: box and click count alike."""
-        return (self.box + self.click) / 2
+        """What the best epoch is chosen by: all that was measured counts alike."""
+        found = [self.box, self.click, *([] if self.automatic is None else [self.automatic])]
+        return sum(found) / len(found)
+
+
+Scores = tuple[str, dict[str, float]]
+"""Patient, and Dice by prompt ("box" and "click", or "automatic")."""
 
 
 def measure(
     engine: SliceEngine, probes: Sequence[Probe], store: EmbeddingStore, cancel: CancelToken | None = None
-) -> list[tuple[str, float, float]]:
-    """Patient, Dice with a box and Dice with a click of every probe.
+) -> list[Scores]:
+    """Dice of every probe; those to be found without a prompt only where the engine can.
 
     Raises:
         Cancelled: ``cancel`` was set.
     """
     context = Context(cache=EngineCache(_MEMORY, _MEMORY, store), cancel=cancel or CancelToken())
-    scores = []
+    scores: list[Scores] = []
     for probe in probes:
-        found = []
-        for prompt in (_box(probe), _click(probe)):
+        if probe.automatic and AutomaticPrompt.kind not in engine.understands:
+            continue
+        prompts = {"automatic": AutomaticPrompt()} if probe.automatic else {"box": _box(probe), "click": _click(probe)}
+        found = {}
+        for name, prompt in prompts.items():
             answer = engine.predict(probe.volume, [prompt], context).patch.to_array(probe.volume.shape)
-            found.append(dice(answer, probe.mask))
-        scores.append((probe.patient, found[0], found[1]))
+            found[name] = dice(answer, probe.mask)
+        scores.append((probe.patient, found))
     return scores
 
 
-def summarize(scores: Sequence[tuple[str, float, float]]) -> HeldOut:
+def summarize(scores: Sequence[Scores]) -> HeldOut:
     """Scores of probes as one result."""
-    patients = sorted({patient for patient, _, _ in scores})
-    means = [np.mean([values for name, *values in scores if name == patient], axis=0) for patient in patients]
-    box, click = np.mean(means, axis=0)
-    return HeldOut(float(box), float(click), len(scores), len(patients))
+    prompted = [(patient, found) for patient, found in scores if "box" in found]
+    automatic = _mean_over_patients(scores, "automatic") if len(prompted) < len(scores) else None
+    box, click = (_mean_over_patients(prompted, name) for name in ("box", "click"))
+    return HeldOut(box, click, len(prompted), len({patient for patient, _ in prompted}), automatic)
+
+
+def _mean_over_patients(scores: Sequence[Scores], name: str) -> float:
+    by_patient: dict[str, list[float]] = {}
+    for patient, found in scores:
+        if name in found:
+            by_patient.setdefault(patient, []).append(found[name])
+    return float(np.mean([np.mean(values) for values in by_patient.values()]))
 
 
 def _box(probe: Probe) -> Prompt:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core.cancel import CancelToken
@@ -43,7 +45,8 @@ class Plan:
         minutes: until then, encoding and measuring included; how many steps that is depends on the machine.
         batch: images a step, of all processes together. In a minute on one CPU core, one image a step learned far more
             than four: 46 steps of one gave a click Dice of 0.64, 16 steps of four in three minutes 0.00.
-        least_steps: of an epoch; fewer samples are seen several times in it.
+        least_steps, most_steps: of an epoch; few samples are seen several times in it, of many only a part, so that the
+            held-out measurement is neither rare nor most of the work.
         patience: epochs without a better held-out score after which it stops.
     """
 
@@ -51,7 +54,8 @@ class Plan:
     minutes: float | None = None
     seed: int = 0
     batch: int = 1
-    least_steps: int = 10
+    least_steps: int = 25
+    most_steps: int = 200
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     patience: int = 10
@@ -95,6 +99,7 @@ class Loop:
 
     Args:
         engine: a teaching engine with the pack attached.
+        phrases: embedding of the name of each structure that has one.
         identity: hash of what is learned from; together with the plan it tells this run's checkpoint from another's.
         checkpoint: the file that is replaced every half minute and after every epoch.
         started: ``time.monotonic()`` when the user's time began to count.
@@ -107,6 +112,7 @@ class Loop:
         samples: Sequence[Sample],
         probes: Sequence[Probe],
         store: EmbeddingStore,
+        phrases: Mapping[str, NDArray[np.float32]],
         plan: Plan,
         identity: str,
         checkpoint: Path,
@@ -114,7 +120,7 @@ class Loop:
         started: float,
     ) -> None:
         self.engine, self.pack, self.samples, self.probes, self.store = engine, pack, samples, probes, store
-        self.plan, self.checkpoint, self.world = plan, checkpoint, world
+        self.phrases, self.plan, self.checkpoint, self.world = phrases, plan, checkpoint, world
         self.identity = hashlib.sha256(f"{identity}|{plan!r}|{world.size}".encode()).hexdigest()
         self.network: AsymmetricSegMoTE = network_of(engine)
         self.optimizer = torch.optim.AdamW(pack.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
@@ -154,7 +160,7 @@ class Loop:
         return self.at.curve()
 
     def _epoch(self, progress: TeachProgress, cancel: CancelToken) -> None:
-        order = epoch_order(len(self.samples), self.plan.batch, self.plan.least_steps, self.plan.seed, self.at.epoch)
+        order = epoch_order(self.samples, self.plan.batch, self._steps(), self.plan.seed, self.at.epoch)
         self.pack.train()
         while self.at.step < len(order) and not self._time_is_up():
             self._agreed_cancel(cancel)
@@ -166,13 +172,18 @@ class Loop:
             if self.world.agree(time.monotonic() - self._saved > _SAVE_SECONDS):
                 self._save()
 
+    def _steps(self) -> int:
+        """Of an epoch."""
+        all_once = -(-len(self.samples) // self.plan.batch)
+        return min(max(all_once, self.plan.least_steps), self.plan.most_steps)
+
     def _step(self, indices: tuple[int, ...], steps: int) -> None:
         self._set_rate(steps)
         mine = self.world.share(indices)
         self.optimizer.zero_grad()
         loss = 0.0
         if mine:
-            batch = load_batch(self.samples, mine, self.store, self.world.device)
+            batch = load_batch(self.samples, mine, self.store, self.world.device, self.phrases)
             # The gate's noise is the only thing drawn by PyTorch: its seed is the step, not what ran before.
             with torch.random.fork_rng():
                 torch.manual_seed(hash((self.plan.seed, self.at.steps, self.world.rank)) & 0x7FFFFFFF)

@@ -17,6 +17,8 @@ LARGEST_JITTER = 5.0
 """Mask pixels by which a side of a drawn box may be wrong (LiteMedSAM was trained with 0 to 5 outward)."""
 _OUTWARD, _INWARD = 0.10, 0.05
 """The same as shares of the box, so that a small target keeps a box of its own size."""
+_LOGIT = 8.0
+"""Of a confident mask."""
 PADDING = -1
 """Label of a click that is none: there is no error left to click on."""
 
@@ -67,6 +69,17 @@ def first_clicks(targets: NDArray[np.bool_], sources: Sequence[np.random.Generat
         at_center = source.random() < 0.5
         points.append(deepest_pixel(target) if at_center else _any_pixel(target, source))
     return Clicks(np.array(points, np.float32)[:, None], np.ones((len(targets), 1), np.int64))
+
+
+def rough_logits(targets: NDArray[np.bool_], sources: Sequence[np.random.Generator]) -> NDArray[np.float32]:
+    """Logits ``[B, 1, G, G]`` of a bad first guess at each target ``[B, G, G]``: grown or shrunk, moved and blurred."""
+    rough = np.zeros((len(targets), 1, *targets.shape[1:]), np.float32)
+    for index, (target, source) in enumerate(zip(targets, sources, strict=True)):
+        grid = target.shape[-1]
+        blurred = ndimage.gaussian_filter(target.astype(np.float32), source.uniform(1, grid / 24))
+        moved = ndimage.shift(blurred, source.uniform(-grid / 24, grid / 24, 2), order=1)
+        rough[index, 0] = _LOGIT * np.tanh(4 * (moved - source.uniform(0.3, 0.7)))
+    return rough
 
 
 def error_clicks(

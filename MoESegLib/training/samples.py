@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +18,7 @@ from ..core.volume import Volume
 from ..engines.convert import mask_to_logits
 from ..engines.placement import SliceKey
 from ..engines.slice_engine import SliceEngine
+from .augment import vary
 from .cases import Case, LabeledImage, Structure
 from .embeddings import EmbeddingStore, ensure_embedding
 from .progress import TeachProgress, silent
@@ -35,7 +38,8 @@ class Sample:
         packed: the target ``[G, G]`` on the mask grid, one bit a pixel (8 kB for LiteMedSAM).
         grid: G.
         used: rows and columns of the mask grid that hold the slice; the rest is padding.
-        structure, case: names.
+        structure, case, dataset: names.
+        automatic: the target is everything of its class on the slice, to be found without a prompt.
     """
 
     embedding: str
@@ -44,6 +48,8 @@ class Sample:
     used: tuple[int, int]
     structure: str
     case: str
+    dataset: str = ""
+    automatic: bool = False
 
     @property
     def target(self) -> NDArray[np.bool_]:
@@ -59,23 +65,40 @@ class Probe:
     mask: NDArray[np.bool_]
     structure: str
     patient: str
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """Which samples are made of a case.
+
+    Attributes:
+        max_slices: of each case, evenly spaced over those that hold labels; None means all.
+        max_objects: of one class on a slice (cells), evenly drawn.
+        varied: copies of every slice with other places and gray values (:func:`~.augment.vary`).
+        automatic: also one sample a slice of all that it holds, to be found without a prompt.
+        seed: of the varied copies.
+    """
+
+    max_slices: int | None = None
+    max_objects: int = 12
+    varied: int = 0
+    automatic: bool = False
+    seed: int = 0
 
 
 def collect_samples(
     engine: SliceEngine,
     cases: Sequence[Case],
     store: EmbeddingStore,
+    how: Collecting = Collecting(),
     *,
-    max_slices: int | None = None,
     progress: TeachProgress = silent,
     cancel: CancelToken | None = None,
 ) -> list[Sample]:
     """All samples of the cases (none, if they hold no such structure); encodes the slices that were not encoded before.
 
     One case is in memory at a time.
-
-    Args:
-        max_slices: of each case, evenly spaced over those that hold labels; None means all.
 
     Raises:
         TrainingError, VolumeError, GeometryError: as :meth:`Case.load`.
@@ -86,35 +109,57 @@ def collect_samples(
     samples: list[Sample] = []
     for done, case in enumerate(cases):
         image = case.load()
-        chosen = evenly(labeled_slices(image), max_slices)
+        chosen = evenly(labeled_slices(image), how.max_slices)
         for number, (key, structures) in enumerate(chosen):
-            cancel.check()
             progress((done + number / len(chosen)) / len(cases), f"encoding {case.name}", {})
-            samples += _slice_samples(engine, image.volume, key, structures, case, store, cancel)
+            objects = [
+                entry
+                for name in dict.fromkeys(entry.name for entry in structures)
+                for entry in evenly([entry for entry in structures if entry.name == name], how.max_objects)
+            ]
+            shown = _shown(engine, image.volume, key, objects, structures if how.automatic else ())
+            for copy in range(how.varied + 1):
+                cancel.check()
+                seen = shown if copy == 0 else _varied(shown, copy, how.seed)
+                samples += _slice_samples(engine, seen, case, store, cancel)
     return samples
 
 
-def collect_probes(engine: SliceEngine, cases: Sequence[Case], at_most: int) -> list[Probe]:
+def collect_probes(engine: SliceEngine, cases: Sequence[Case], at_most: int, automatic: bool = False) -> list[Probe]:
     """Held-out structures to measure on: every case and structure, about ``at_most`` slices in all, evenly spaced.
+
+    Args:
+        automatic: also all that a slice holds, to be found without a prompt.
 
     Raises:
         TrainingError, VolumeError, GeometryError: as :meth:`Case.load`; or no held-out case holds a structure.
     """
     found: list[Probe] = []
+    cases = evenly(cases, at_most)
     per_case = max(1, at_most // len(cases))
-    for case in cases:
+    for number, case in enumerate(cases):
         image = case.load()
-        places = [(key, entry) for key, entries in labeled_slices(image) for entry in entries]
-        names = sorted({entry.name for _, entry in places})
-        for name in names:
-            mine = [place for place in places if place[1].name == name]
-            for key, entry in evenly(mine, max(1, per_case // len(names))):
-                found.append(_probe(engine, image.volume, key, entry, case.patient))
+        slices = labeled_slices(image)
+        for key, entry in _spread([(key, entry) for key, entries in slices for entry in entries], per_case, number):
+            found.append(_probe(engine, image.volume, key, (entry,), case.patient))
+        if automatic:
+            for key, entries in evenly(slices, per_case):
+                found.append(_probe(engine, image.volume, key, entries, case.patient, automatic=True))
     if not found:
         raise TrainingError(
             "No held-out case holds a structure to measure on. Give more cases, or another seed for the split."
         )
     return found
+
+
+def _spread(
+    places: Sequence[tuple[SliceKey, Structure]], at_most: int, turn: int
+) -> list[tuple[SliceKey, Structure]]:
+    """At most that many of a case's structures on slices, in turn of every class; ``turn`` says with which to begin."""
+    names = sorted({entry.name for _, entry in places})
+    order = [names[(turn + step) % len(names)] for step in range(at_most if names else 0)]
+    mine = {name: [place for place in places if place[1].name == name] for name in names}
+    return [place for name in names for place in evenly(mine[name], order.count(name))]
 
 
 def labeled_slices(image: LabeledImage) -> list[tuple[SliceKey, list[Structure]]]:
@@ -137,23 +182,54 @@ def evenly(items: Sequence[Item], at_most: int | None) -> list[Item]:
     return [items[int(position)] for position in positions]
 
 
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A slice as it is displayed, with its structures: name, mask ``[row, column]``, and whether it is all there is."""
+
+    image: NDArray[np.uint8]
+    spacing: tuple[float, float]
+    targets: list[tuple[str, NDArray[np.bool_], bool]]
+
+
+def _shown(
+    engine: SliceEngine, volume: Volume, key: SliceKey, objects: Sequence[Structure], everything: Sequence[Structure]
+) -> _Shown:
+    axis, index = key
+    view = volume.view(axis)
+    window = None if volume.color else engine.window or default_window(volume)
+    image = np.ascontiguousarray(to_uint8(view.extract(volume.array, index), window))
+    targets = [(entry.name, displayed_mask(volume, key, entry), False) for entry in objects]
+    if everything:
+        union = np.logical_or.reduce([displayed_mask(volume, key, entry) for entry in everything])
+        targets.append((everything[0].name, union, True))
+    return _Shown(image, (volume.spacing[view.row_axis], volume.spacing[view.column_axis]), targets)
+
+
+def _varied(shown: _Shown, copy: int, seed: int) -> _Shown:
+    """A copy that is the same for the same slice, whatever other cases there are: its embedding is found again."""
+    words = np.frombuffer(hashlib.blake2b(shown.image.tobytes(), digest_size=8).digest(), np.uint32)
+    source = np.random.default_rng((seed, copy, *words.tolist()))
+    mirror = not any(_has_side(name) for name, _, _ in shown.targets)
+    image, masks = vary(shown.image, [mask for _, mask, _ in shown.targets], source, mirror=mirror)
+    targets = [(name, mask, whole) for (name, _, whole), mask in zip(shown.targets, masks, strict=True)]
+    return _Shown(image, shown.spacing, targets)
+
+
+def _has_side(name: str) -> bool:
+    return bool({"left", "right"} & set(re.split(r"[^a-z]+", name.lower())))
+
+
 def _slice_samples(
-    engine: SliceEngine,
-    volume: Volume,
-    key: SliceKey,
-    structures: Sequence[Structure],
-    case: Case,
-    store: EmbeddingStore,
-    cancel: CancelToken,
+    engine: SliceEngine, shown: _Shown, case: Case, store: EmbeddingStore, cancel: CancelToken
 ) -> Iterator[Sample]:
-    prepared = engine.prepare(volume, key)
+    prepared = engine.model.prepare(shown.image, shown.spacing)
     grid, side = engine.model.mask_grid, prepared.pixels.shape[-1]
     used = (max(1, round(prepared.resized[0] * grid / side)), max(1, round(prepared.resized[1] * grid / side)))
-    for entry in structures:
-        target = mask_to_logits(displayed_mask(volume, key, entry), prepared, grid) > 0
+    for name, mask, whole in shown.targets:
+        target = mask_to_logits(mask, prepared, grid) > 0
         if np.count_nonzero(target) >= LEAST_PIXELS:
-            name = ensure_embedding(engine, prepared, store, cancel)
-            yield Sample(name, np.packbits(target), grid, used, entry.name, case.name)
+            key = ensure_embedding(engine, prepared, store, cancel)
+            yield Sample(key, np.packbits(target), grid, used, name, case.name, case.dataset, whole)
 
 
 def displayed_mask(volume: Volume, key: SliceKey, structure: Structure) -> NDArray[np.bool_]:
@@ -161,13 +237,20 @@ def displayed_mask(volume: Volume, key: SliceKey, structure: Structure) -> NDArr
     return np.ascontiguousarray(volume.view(key[0]).extract(structure.patch.to_array(volume.shape), key[1])) != 0
 
 
-def _probe(engine: SliceEngine, volume: Volume, key: SliceKey, structure: Structure, patient: str) -> Probe:
+def _probe(
+    engine: SliceEngine,
+    volume: Volume,
+    key: SliceKey,
+    structures: Sequence[Structure],
+    patient: str,
+    automatic: bool = False,
+) -> Probe:
     """The slice as a volume of its own, windowed as in the whole volume."""
     axis, index = key
     array = volume.array.take([index], axis=2 - axis)
     window = None if volume.color else engine.window or default_window(volume)
     matrix = volume.ijk_to_ras.copy()
     matrix[:3, 3] = volume.to_ras([index if other == axis else 0 for other in range(3)])
-    mask = structure.patch.to_array(volume.shape).take([index], axis=2 - axis) != 0
+    masks = [entry.patch.to_array(volume.shape).take([index], axis=2 - axis) != 0 for entry in structures]
     single = Volume(np.ascontiguousarray(to_uint8(array, window)), matrix, volume.modality, volume.name, volume.color)
-    return Probe(single, mask, structure.name, patient)
+    return Probe(single, np.logical_or.reduce(masks), structures[0].name, patient, automatic)

@@ -20,8 +20,9 @@ from .embeddings import EmbeddingStore
 from .engine import attach, detach_all, network_of, teaching_engine
 from .held_out import HeldOut, measure, summarize
 from .loop import Epoch, Loop, Plan
+from .phrases import phrase_vectors
 from .progress import TeachProgress, part_of, silent
-from .samples import LEAST_PIXELS, Probe, Sample, collect_probes, collect_samples
+from .samples import LEAST_PIXELS, Collecting, Probe, Sample, collect_probes, collect_samples
 from .world import World
 
 DEFAULT_EPOCHS = 20
@@ -75,7 +76,7 @@ def teach(
     cache: Path | None = None,
     held_out_share: float = 0.2,
     held_out_masks: int = 24,
-    max_slices: int | None = None,
+    collecting: Collecting | None = None,
 ) -> TeachResult:
     """Teach an expert on the frozen LiteMedSAM.
 
@@ -93,7 +94,8 @@ def teach(
         engine: a teaching engine, by default LiteMedSAM on a GPU if there is one.
         cache: folder of embeddings and checkpoints, by default ``teaching`` where the models are.
         held_out_masks: about how many structures on slices are measured after each epoch.
-        max_slices: of each case.
+        collecting: how samples are made of the cases; with ``automatic`` the expert also learns to find all there is
+            of its one class without a prompt (PPT).
 
     Raises:
         TrainingError: nothing to learn from or to measure on; the message says what to do.
@@ -104,6 +106,7 @@ def teach(
     """
     started = time.monotonic()
     _check_arguments(name, minutes, epochs)
+    how = dataclasses.replace(collecting or Collecting(), seed=seed)
     progress, cancel = progress or silent, cancel or CancelToken()
     train, held = split_cases(cases, held_out_share, seed)
     plan = _plan(plan or Plan(), minutes, epochs, seed)
@@ -112,17 +115,19 @@ def teach(
     world = World.join(next(network_of(engine).mask_decoder.parameters()).device)
     folder = _folder(cache)
     store = EmbeddingStore(folder / "embeddings")
-    probes = collect_probes(engine, held, held_out_masks)
+    probes = collect_probes(engine, held, held_out_masks, how.automatic)
     encoding = part_of(progress, 0.0, _ENCODING_SHARE)
-    samples = _samples(engine, train, store, world, max_slices, encoding, cancel)
+    samples = _samples(engine, train, store, world, how, encoding, cancel)
+    classes = tuple(sorted({sample.structure for sample in samples}))
+    _check_classes(classes, how)
     base = summarize(measure(engine, probes, store, cancel))
-    pack = attach(engine, name, start_from, seed)
+    pack = attach(engine, name, start_from, seed, automatic=how.automatic)
     identity = _identity(engine, name, samples, probes, start_from)
     checkpoint = folder / f"{name}.run.safetensors"
-    loop = Loop(engine, pack, samples, probes, store, plan, identity, checkpoint, world, started)
+    phrases = phrase_vectors(classes)
+    loop = Loop(engine, pack, samples, probes, store, phrases, plan, identity, checkpoint, world, started)
     history = loop.run(part_of(progress, _ENCODING_SHARE, 1.0), cancel)
     best = max((epoch.held_out for epoch in history), key=lambda held_out: held_out.score)
-    classes = tuple(sorted({sample.structure for sample in samples}))
     names = (tuple(case.name for case in some) for some in (train, held))
     result = TeachResult(name, pack.cpu(), tuple(history), best, base, classes, len(samples), *names)
     if world.is_first:
@@ -138,20 +143,28 @@ def _samples(
     train: Sequence[Case],
     store: EmbeddingStore,
     world: World,
-    max_slices: int | None,
+    how: Collecting,
     progress: TeachProgress,
     cancel: CancelToken,
 ) -> list[Sample]:
     if world.size > 1:  # each process encodes its part; what is collected then is found
-        collect_samples(engine, world.share(train), store, max_slices=max_slices, cancel=cancel)
+        collect_samples(engine, world.share(train), store, how, cancel=cancel)
         world.wait()
-    samples = collect_samples(engine, train, store, max_slices=max_slices, progress=progress, cancel=cancel)
+    samples = collect_samples(engine, train, store, how, progress=progress, cancel=cancel)
     if not samples:
         raise TrainingError(
             "There is nothing to learn from: no case holds a structure of that class with at least "
             f"{LEAST_PIXELS} pixels on a slice. Check the names of the classes."
         )
     return samples
+
+
+def _check_classes(classes: Sequence[str], how: Collecting) -> None:
+    if how.automatic and len(classes) > 1:
+        raise TrainingError(
+            f"Without a prompt an expert finds one class, but the cases hold {len(classes)}: {', '.join(classes[:5])}. "
+            "Choose one with --class, or teach without --automatic."
+        )
 
 
 def _check_arguments(name: str, minutes: float | None, epochs: int | None) -> None:
@@ -187,7 +200,7 @@ def _identity(
     """Hash of everything that a run learns from."""
     digest = hashlib.sha256(f"{engine.model.encoder_id}|{name}".encode())
     for sample in samples:
-        digest.update(f"{sample.embedding}|{sample.structure}".encode())
+        digest.update(f"{sample.embedding}|{sample.structure}|{sample.dataset}|{sample.automatic}".encode())
         digest.update(sample.packed.tobytes())
     for probe in probes:
         digest.update(probe.volume.content_id.encode())

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from MoESegLib import build_model
 from MoESegLib.models.sam.build import Sam, mask_decoder, prompt_encoder
 from MoESegLib.models.sam.image_encoder import ImageEncoderViT
-from MoESegLib.models.segmote.asymmetric import AsymmetricSegMoTE, trace_decoder
+from MoESegLib.models.segmote.asymmetric import AskedTensors, AsymmetricSegMoTE, trace_decoder
 from MoESegLib.models.segmote.mote import TokenMixture, balance_loss, cv_squared
 from MoESegLib.weights.safe_load import load_into, load_state_dict
 
@@ -174,12 +174,42 @@ def test_packs_answer_the_same_without_the_base(prompt: str) -> None:
     with torch.inference_mode():
         encoded = base.image_encoder.encode(torch.rand(1, 3, 128, 128))
         features, position = model.image_features(*encoded), base.prompt_encoder.get_dense_pe()
-        alone = model.answer_alone(["untrained", "two"], encoded[0], position, features, **PROMPTS[prompt])
+        asked = AskedTensors(**PROMPTS[prompt])
+        alone = model.answer_alone(["untrained", "two"], encoded[0], position, features, asked)
         together = model(*encoded, **PROMPTS[prompt])
     assert list(alone) == ["untrained", "two"]
     for name, pack in alone.items():
         assert torch.equal(pack.logits, together.packs[name].logits)
         assert torch.equal(pack.quality, together.packs[name].quality)
+
+
+def test_phrases_and_pooled_prompts_reach_the_packs_that_take_them_and_never_the_base() -> None:
+    torch.manual_seed(9)
+    base = small_base()
+    model = AsymmetricSegMoTE(base).eval()
+    for name, sizes in {"plain": {}, "text": {"text_width": 12}, "alone": {"queries": 2, "text_width": 12}}.items():
+        randomize(model.add_pack(name, **sizes))
+    phrase = torch.randn(1, 12)
+    with torch.inference_mode():
+        encoded = base.image_encoder.encode(torch.rand(1, 3, 128, 128))
+        box = model(*encoded, **PROMPTS["box"])
+        named = model(*encoded, **PROMPTS["box"], text=phrase)
+        other = model(*encoded, **PROMPTS["box"], text=-phrase)
+        pooled, said = model(*encoded, automatic=True), model(*encoded, automatic=True, text=phrase)
+    assert torch.equal(box.base_logits, named.base_logits)
+    assert torch.equal(box.packs["plain"].logits, named.packs["plain"].logits)
+    for name in ("text", "alone"):
+        assert not torch.equal(box.packs[name].logits, named.packs[name].logits)
+        assert not torch.equal(other.packs[name].logits, named.packs[name].logits)
+    for name in ("plain", "text"):  # nothing to pool with: they see an image without any prompt, as the base does
+        with torch.inference_mode():
+            assert torch.equal(pooled.packs[name].logits, model(*encoded).packs[name].logits)
+    with torch.inference_mode():
+        assert not torch.equal(pooled.packs["alone"].logits, model(*encoded).packs["alone"].logits)
+        text_map = model.packs["alone"].text_mask(phrase)
+        assert text_map.abs().max() > 0
+    assert not torch.equal(pooled.packs["alone"].logits, said.packs["alone"].logits)
+    assert torch.equal(pooled.packs["alone"].quality, said.packs["alone"].quality)  # the phrase acts by its map alone
 
 
 def test_a_pack_travels_alone(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from MoESegLib.engines.cache import EngineCache
 from MoESegLib.engines.protocol import Context
 from MoESegLib.training.embeddings import EmbeddingStore, embedding_key
 from MoESegLib.training.held_out import measure, summarize
-from MoESegLib.training.samples import collect_probes, collect_samples, evenly
+from MoESegLib.training.samples import Collecting, collect_probes, collect_samples, evenly
 
 
 def files(folder: Path) -> list[Path]:
@@ -85,7 +85,7 @@ def test_a_damaged_file_is_encoded_again(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_what_is_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, cases, store = tiny_engine(), ball_cases(1), EmbeddingStore(tmp_path)
-    collect_samples(engine, cases, store, max_slices=2)
+    collect_samples(engine, cases, store, Collecting(max_slices=2))
     kept = files(tmp_path)
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
@@ -131,7 +131,7 @@ def test_measuring_reads_the_store_and_fills_it(tmp_path: Path) -> None:
     calls = engine.model.encoder.calls
     assert measure(engine, probes, store) == first
     assert engine.model.encoder.calls == calls == len(files(tmp_path))
-    result = summarize([("a", 1.0, 0.5), ("a", 0.0, 0.5), ("b", 1.0, 0.0)])
+    result = summarize([(who, {"box": box, "click": click}) for who, box, click in (("a", 1, 0.5), ("a", 0, 0.5), ("b", 1, 0))])
     assert (result.box, result.click, result.masks, result.patients) == (0.75, 0.25, 3, 2)
     assert EngineCache(disk=store).get_embedding("missing") is None
 

@@ -20,10 +20,11 @@ from MoESegLib.models.segmote.asymmetric import AsymmetricSegMoTE
 from MoESegLib.training.cases import Case, Structure
 from MoESegLib.training.engine import TeachingModel, detach_all
 from MoESegLib.training.loop import Plan
+from MoESegLib.training.samples import Collecting
 from MoESegLib.training.teach import TeachResult, teach
 
 SIDE, WIDTH, EARLY = 64, 32, 8
-PLAN = Plan(batch=4, least_steps=4, learning_rate=1e-2)
+PLAN = Plan(batch=4, least_steps=4, most_steps=4, learning_rate=1e-2)
 
 
 class TinyEncoder:
@@ -78,5 +79,5 @@ def ball_cases(patients: int = 5) -> list[Case]:
 
 
 def teach_tiny(cache: Path, epochs: int = 3, **options) -> TeachResult:
-    options = {"plan": PLAN, "engine": tiny_engine(), "cases": ball_cases(), **options}
-    return teach(options.pop("cases"), "ball", epochs=epochs, cache=cache, held_out_masks=3, max_slices=3, **options)
+    options = {"plan": PLAN, "engine": tiny_engine(), "cases": ball_cases(), "collecting": Collecting(3), **options}
+    return teach(options.pop("cases"), "ball", epochs=epochs, cache=cache, held_out_masks=3, **options)

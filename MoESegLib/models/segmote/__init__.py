@@ -46,5 +46,5 @@ def build_segmote_lite(backbone: str = "lite_medsam", num_experts: int = 4) -> A
     from .asymmetric import AsymmetricSegMoTE
 
     model = AsymmetricSegMoTE(build_lite_medsam() if backbone == "lite_medsam" else build_sam(backbone))
-    model.add_pack(UNTRAINED_PACK, num_experts)
+    model.add_pack(UNTRAINED_PACK, num_experts=num_experts)
     return model.eval()

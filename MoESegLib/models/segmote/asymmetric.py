@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from ..sam.common import LayerNorm2d, upscaling_branch
 from ..sam.mask_decoder import MaskDecoder
 from ..sam.transformer import TwoWayAttentionBlock
 from .mote import GateKind, Routing, TokenMixture
+from .prompt_pool import PromptPool
+from .scope import Scope
 
 MASK_TOKEN = 1
 """Position of the token of the single mask (0 is the quality token)."""
@@ -105,10 +107,21 @@ class ExpertPack(nn.Module):
         decoder: the frozen decoder; read at construction, never stored.
         early_channels: width of the encoder's early feature.
         num_experts: expert tokens, and low-rank experts in every mixture.
+        text_width: width of the phrase embeddings it is taught with; 0 if it takes no phrases.
+        queries: prompt tokens that it pools from the image when there is no prompt (PPT); 0 if it needs one.
+        scope_width: length of the features by which it knows what it was taught (:class:`~.scope.Scope`); 0 without.
     """
 
     def __init__(
-        self, decoder: MaskDecoder, early_channels: int, num_experts: int = 4, rank: int = 64, gate: GateKind = "full"
+        self,
+        decoder: MaskDecoder,
+        early_channels: int,
+        num_experts: int = 4,
+        rank: int = 64,
+        gate: GateKind = "full",
+        text_width: int = 0,
+        queries: int = 0,
+        scope_width: int = 0,
     ) -> None:
         super().__init__()
         width = decoder.transformer_dim
@@ -137,6 +150,13 @@ class ExpertPack(nn.Module):
         for layer in (*last_layers, self.quality_head):
             nn.init.zeros_(cast(Tensor, layer.weight))
             nn.init.zeros_(cast(Tensor, layer.bias))
+        self.text_prompt = nn.Linear(text_width, width) if text_width else None
+        self.text_mask = nn.Linear(text_width, eighth) if text_width else None
+        if self.text_mask is not None:
+            nn.init.zeros_(self.text_mask.weight)
+            nn.init.zeros_(self.text_mask.bias)
+        self.prompt_pool = PromptPool(width, queries) if queries else None
+        self.scope = Scope(scope_width) if scope_width else None
         self.requires_grad_(True)  # copies of a frozen decoder's parameters are frozen too
 
     def image_features(self, image: Tensor, early: Tensor) -> Tensor:
@@ -147,28 +167,47 @@ class ExpertPack(nn.Module):
         """
         return self.expert_embedding_encoder(image) + self.compress_vit_feat(early)
 
-    def forward(self, decoder: MaskDecoder, trace: DecoderTrace, image_features: Tensor) -> PackOutput:
-        """Answer from a base pass and :meth:`image_features`."""
+    def forward(
+        self, decoder: MaskDecoder, trace: DecoderTrace, image_features: Tensor, text: Tensor | None = None
+    ) -> PackOutput:
+        """Answer from a base pass and :meth:`image_features`.
+
+        Args:
+            text: phrase embeddings ``[B, W]``; their map is added to the mask of every expert, as in SegMoTE.
+        """
         hidden, routings = self.read(decoder, trace)
         features = trace.upscaled + self.expert_feature_fusion(trace.upscaled) + image_features
         hyper = torch.stack([mlp(hidden[:, e]) for e, mlp in enumerate(self.expert_output_mlps)], dim=1)
+        if text is not None and self.text_mask is not None:
+            hyper = hyper + self.text_mask(text)[:, None]
         logits = (hyper @ features.flatten(2)).unflatten(-1, features.shape[-2:])
         quality = trace.quality + self.quality_head(hidden).squeeze(-1)
         confidence = routings[-1].logits.amax(-1)
         gate = routings[-1].logits.softmax(-1).amax(-1)
         return PackOutput(logits, quality, confidence, gate, confidence.argmax(-1), routings)
 
-    def offset_points(self, sparse: Tensor, labels: Tensor) -> Tensor:
-        """Prompt tokens ``[B, T, C]`` as this pack sees them.
+    def own_tokens(self, sparse: Tensor, labels: Tensor | None, text: Tensor | None, pooled: Tensor | None) -> Tensor:
+        """Prompt tokens ``[B, T, C]`` as this pack sees them; ``sparse`` itself where it sees what the base sees.
 
         Args:
+            sparse: the base's tokens.
             labels: of the points, which are the first N tokens, ``[B, N]``; padding (-1) stays as it is.
+            text: phrase embeddings ``[B, W]``, one more token.
+            pooled: the image embedding ``[B, C, G, G]`` when there is no prompt: then the tokens pooled from it stand
+                for all others, and a phrase acts through its map alone, as in SegMoTE.
         """
-        labels = labels.long()
-        offset = torch.zeros_like(sparse)
-        chosen = self.point_offsets[labels.clamp_min(0)]
-        offset[:, : labels.shape[1]] = torch.where((labels >= 0).unsqueeze(-1), chosen, 0.0)
-        return sparse + offset
+        if pooled is not None and self.prompt_pool is not None:
+            return self.prompt_pool(pooled)
+        tokens = sparse
+        # Offsets start at zero, so while a gradient is wanted they must take part although they change nothing.
+        if labels is not None and (torch.is_grad_enabled() or bool(self.point_offsets.any())):
+            offset = torch.zeros_like(sparse)
+            chosen = self.point_offsets[labels.long().clamp_min(0)]
+            offset[:, : labels.shape[1]] = torch.where((labels >= 0).unsqueeze(-1), chosen, 0.0)
+            tokens = sparse + offset
+        if text is not None and self.text_prompt is not None:
+            tokens = torch.cat([tokens, self.text_prompt(text)[:, None]], dim=1)
+        return tokens
 
     def read(self, decoder: MaskDecoder, trace: DecoderTrace) -> tuple[Tensor, list[Routing]]:
         """Run the expert tokens through the frozen layers; returns them ``[B, E, C]`` with their routing."""
@@ -215,6 +254,25 @@ def _read_tokens(
 
 
 @dataclass(frozen=True, eq=False)
+class AskedTensors:
+    """Prompts on a batch of images, as the networks take them.
+
+    Attributes:
+        points: coordinates ``[B, N, 2]`` (x, y) and labels ``[B, N]``.
+        boxes: ``[B, 4]``.
+        masks: logits ``[B, 1, 4G, 4G]``.
+        text: phrase embeddings ``[B, W]``.
+        automatic: without a prompt; the pack pools one from the image.
+    """
+
+    points: tuple[Tensor, Tensor] | None = None
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+    text: Tensor | None = None
+    automatic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class SegMoTEOutput:
     """The base's answer ``[B, 1, 4G, 4G]`` with its quality ``[B, 1]``, and every pack's."""
 
@@ -242,15 +300,19 @@ class AsymmetricSegMoTE(nn.Module):
         for parameter in base.parameters():
             parameter.requires_grad_(False)
 
-    def add_pack(self, name: str, num_experts: int = 4, rank: int = 64, gate: GateKind = "full") -> ExpertPack:
+    def add_pack(self, name: str, **sizes: Any) -> ExpertPack:
         """Attach an untrained pack, which answers as the base does, on the base's device.
+
+        Args:
+            sizes: as for :class:`ExpertPack`: ``num_experts``, ``rank``, ``gate``, ``text_width``, ``queries``,
+                ``scope_width``.
 
         Raises:
             ValueError: a pack of that name is attached; it would be lost.
         """
         if name in self.packs:
             raise ValueError(f"A pack {name!r} is already attached; remove it first or choose another name.")
-        pack = ExpertPack(self.mask_decoder, self.early_channels, num_experts, rank, gate).train(self.training)
+        pack = ExpertPack(self.mask_decoder, self.early_channels, **sizes).train(self.training)
         self.packs[name] = pack.to(self.mask_decoder.iou_token.weight.device)
         return pack
 
@@ -268,6 +330,8 @@ class AsymmetricSegMoTE(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
+        text: Tensor | None = None,
+        automatic: bool = False,
         position: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
         only: Collection[str] | None = None,
@@ -278,16 +342,19 @@ class AsymmetricSegMoTE(nn.Module):
             image: image embedding ``[1, C, G, G]``.
             early: early feature ``[1, C', G, G]``.
             points, boxes, masks: as for the prompt encoder.
+            text: phrase embeddings ``[B, W]``, for packs that take phrases.
+            automatic: packs that can pool their prompt from the image.
             position: ``prompt_encoder.get_dense_pe()``, if it is at hand.
             features: :meth:`image_features` of this image, if they are at hand.
             only: names of the packs that answer, by default all.
         """
+        asked = AskedTensors(points, boxes, masks, text, automatic)
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
         position = self.prompt_encoder.get_dense_pe() if position is None else position
         features = self.image_features(image, early) if features is None else features
         base = trace_decoder(self.mask_decoder, image, position, sparse, dense)
         names = list(self.packs) if only is None else only
-        answers = self._answers(names, image, position, sparse, dense, points, features, base)
+        answers = self._answers(names, image, position, sparse, dense, asked, features, base)
         return SegMoTEOutput(base.logits, base.quality, answers)
 
     def answer_alone(
@@ -296,13 +363,11 @@ class AsymmetricSegMoTE(nn.Module):
         image: Tensor,
         position: Tensor,
         features: Mapping[str, Tensor],
-        points: tuple[Tensor, Tensor] | None = None,
-        boxes: Tensor | None = None,
-        masks: Tensor | None = None,
+        asked: AskedTensors,
     ) -> dict[str, PackOutput]:
-        """The same answers of the packs ``only``, without the base's: a pass less where clicks are moved anyway."""
-        sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        return self._answers(only, image, position, sparse, dense, points, features, None)
+        """The same answers of the packs ``only``, without the base's: a pass less where tokens differ anyway."""
+        sparse, dense = self.prompt_encoder(points=asked.points, boxes=asked.boxes, masks=asked.masks)
+        return self._answers(only, image, position, sparse, dense, asked, features, None)
 
     def _answers(
         self,
@@ -311,20 +376,18 @@ class AsymmetricSegMoTE(nn.Module):
         position: Tensor,
         sparse: Tensor,
         dense: Tensor,
-        points: tuple[Tensor, Tensor] | None,
+        asked: AskedTensors,
         features: Mapping[str, Tensor],
         base: DecoderTrace | None,
     ) -> dict[str, PackOutput]:
         outputs = {}
+        labels = None if asked.points is None else asked.points[1]
         for name in names:
             pack = cast(ExpertPack, self.packs[name])
-            # Offsets start at zero, so while a gradient is wanted they must take part although they change nothing.
-            if points is not None and (torch.is_grad_enabled() or bool(pack.point_offsets.any())):
-                # Experts that learned clicks see them through their own offsets, in a pass of their own: changing the
-                # base's tokens would change the base's mask.
-                moved = pack.offset_points(sparse, points[1])
-                trace = trace_decoder(self.mask_decoder, image, position, moved, dense)
-            else:
+            tokens = pack.own_tokens(sparse, labels, asked.text, image if asked.automatic else None)
+            if tokens is sparse:
                 trace = base = base or trace_decoder(self.mask_decoder, image, position, sparse, dense)
-            outputs[name] = pack(self.mask_decoder, trace, features[name])
+            else:  # a pass of its own: changing the base's tokens would change the base's mask
+                trace = trace_decoder(self.mask_decoder, image, position, tokens, dense)
+            outputs[name] = pack(self.mask_decoder, trace, features[name], asked.text)
         return outputs

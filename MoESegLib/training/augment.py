@@ -1,0 +1,54 @@
+"""Varied copies of a slice, encoded once like the slice itself: turned, scaled, moved, mirrored, in other grays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_TURN_DEGREES = 20.0
+_SCALE = (0.75, 1.35)
+_SHIFT = 0.08
+"""Of the side of the image."""
+_GAMMA = (0.65, 1.5)
+_NOISE = 6.0
+"""Largest standard deviation of added noise, in gray values of 255."""
+
+
+def vary(
+    image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], source: np.random.Generator, *, mirror: bool
+) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    """A varied copy of a displayed slice ``[row, column]`` or ``[row, column, 3]`` and of masks ``[row, column]``.
+
+    Args:
+        mirror: whether left and right may be exchanged (not where a structure is named by its side).
+    """
+    matrix, offset = _placement(image.shape[:2], source, mirror)
+    channels = image[..., np.newaxis] if image.ndim == 2 else image
+    moved = np.stack(
+        [ndimage.affine_transform(channels[..., c], matrix, offset, order=1) for c in range(channels.shape[2])], axis=-1
+    )
+    found = [ndimage.affine_transform(mask.astype(np.uint8), matrix, offset, order=0) != 0 for mask in masks]
+    return _regray(moved, source).reshape(image.shape), found
+
+
+def _placement(
+    shape: tuple[int, ...], source: np.random.Generator, mirror: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrix and offset from pixels of the copy to pixels of the slice, about its center."""
+    angle = np.deg2rad(source.uniform(-_TURN_DEGREES, _TURN_DEGREES))
+    scale = np.exp(source.uniform(*np.log(_SCALE)))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    if source.random() < 0.5 and mirror:
+        turn = turn @ np.diag([1.0, -1.0])
+    center = (np.array(shape) - 1) / 2
+    shift = source.uniform(-_SHIFT, _SHIFT, 2) * shape
+    return turn, center - turn @ (center + shift)
+
+
+def _regray(image: NDArray[np.uint8], source: np.random.Generator) -> NDArray[np.uint8]:
+    values = (image / 255.0) ** np.exp(source.uniform(*np.log(_GAMMA))) * 255
+    values = values + source.normal(0, source.uniform(0, _NOISE), image.shape[:2])[..., np.newaxis]
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
