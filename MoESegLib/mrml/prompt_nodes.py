@@ -2,7 +2,7 @@
 
 Points of one segment and sign share a point list; a box is a ROI, a scribble an open curve, a lasso a closed one. The
 nodes are a view of the prompts in the segment's tags: :meth:`PromptNodes.show` makes them match,
-:meth:`PromptNodes.read` tells what the user made of them. Phrases and masks have no markups.
+:meth:`PromptNodes.read` tells what the user made of them. Automatic prompts, phrases and masks have no markups.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ class PromptNodes:
 
 
 def has_markups(prompt: Prompt) -> bool:
-    """Whether a prompt is drawn in the views; phrases and masks are not."""
+    """Whether a prompt is drawn in the views; automatic prompts, phrases and masks are not."""
     return prompt.kind in NODE_CLASSES
 
 

@@ -32,13 +32,13 @@ def plane_of_view(slice_node: slicer.vtkMRMLSliceNode, volume: Volume) -> Plane:
 
 
 def slice_in_view(scene: slicer.vtkMRMLScene, volume: Volume) -> tuple[Point, Plane] | None:
-    """A point (RAS) in the slice that the mouse is over, or that the first slice view shows, and its plane.
+    """A point (RAS) in the slice that the mouse is over, or that the first visible slice view shows, and its plane.
 
     None where there are no slice views, or the view shows nothing of the volume.
     """
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     node = crosshair.GetCursorPositionXYZ([0.0, 0.0, 0.0]) if crosshair is not None else None
-    node = node if node is not None else scene.GetFirstNodeByClass("vtkMRMLSliceNode")
+    node = node if node is not None else _first_slice_node(scene)
     if node is None:
         return None
     plane = plane_of_view(node, volume)
@@ -52,6 +52,13 @@ def slice_in_view(scene: slicer.vtkMRMLScene, volume: Volume) -> tuple[Point, Pl
     if not 0 <= middle[axis] < volume.size[axis]:
         return None
     return as_point(volume.to_ras(middle)), plane
+
+
+def _first_slice_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSliceNode | None:
+    """The first one that the layout shows; the first of all where no layout shows any."""
+    collection = scene.GetNodesByClass("vtkMRMLSliceNode")
+    nodes = [collection.GetItemAsObject(index) for index in range(collection.GetNumberOfItems())]
+    return next((node for node in nodes if node.IsMappedInLayout()), nodes[0] if nodes else None)
 
 
 def jump_to(scene: slicer.vtkMRMLScene, ras: Point) -> None:

@@ -12,6 +12,7 @@ A script, a notebook or a test drives the same object::
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ import slicer
 
 from ..core.errors import MoESegError, PromptError
 from ..core.measure import LesionMeasures, measure, table_csv
-from ..core.prompts import Prompt, TextPrompt
+from ..core.prompts import AutomaticPrompt, Prompt, TextPrompt, WholeSlicePrompt
 from ..core.results import Alternative, SegmentResult
 from ..core.structures import Structure, find_structure
 from ..engines.cache import EngineCache
@@ -207,8 +208,11 @@ class Workbench:
     def add_text(self, phrase: str) -> str:
         """Prompt with a phrase: on the selected segment, or on a new one that gets the phrase's name and code.
 
+        With the extent "slice" it speaks of the slice under the mouse, or the one that the first visible slice view
+        shows; else of the whole volume.
+
         Raises:
-            PromptError: the model does not understand text.
+            PromptError: the model does not understand text, or no view shows a slice of the image.
             MoESegError: no session yet.
         """
         session = self.ready()
@@ -217,15 +221,33 @@ class Workbench:
                 f"{self.models.card(self.parameters.model).title} does not understand text. Choose a model whose card "
                 "lists text, or name the segment and click on it."
             )
-        chosen = self.parameters.segment in segment_ids(session.segmentation)
-        if not chosen:  # refused before a segment is made for it
-            session.engine.check(session.volume, (TextPrompt(text=phrase),), session.extent)
-        segment_id = self.parameters.segment if chosen else self.add_segment(phrase)
-        prompt_id = session.add(TextPrompt(text=phrase, segment=segment_id))
+        prompt_id = self._add_whole_slice(session, TextPrompt(text=phrase), phrase)
         structure = find_structure(phrase)
         if structure is not None:
-            self.set_structure(segment_id, structure)
+            self.set_structure(self.parameters.segment, structure)
         return prompt_id
+
+    def add_automatic(self) -> str:
+        """Segment what an expert was taught to find, without any other prompt; which slices, as :meth:`add_text` says.
+
+        Raises:
+            PromptError: the model has no such expert, or no view shows a slice of the image.
+            MoESegError: no session yet.
+        """
+        return self._add_whole_slice(self.ready(), AutomaticPrompt(), "")
+
+    def _add_whole_slice(self, session: SceneSession, prompt: WholeSlicePrompt, name: str) -> str:
+        """Add a prompt of the seen slice or the whole volume to the selected segment, or to a new one of that name."""
+        if session.extent == "slice" and session.volume.size[session.volume.acquisition_axis] > 1:
+            seen = slice_in_view(self.scene, session.volume)
+            if seen is None:
+                raise PromptError("No slice view shows the image. Scroll to a slice of it, or choose the whole volume.")
+            prompt = dataclasses.replace(prompt, ras=seen[0], plane=seen[1])
+        chosen = self.parameters.segment in segment_ids(session.segmentation)
+        if not chosen:  # refused before a segment is made for it
+            session.engine.check(session.volume, (prompt,), session.extent)
+        segment_id = self.parameters.segment if chosen else self.add_segment(name)
+        return session.add(dataclasses.replace(prompt, segment=segment_id))
 
     def start_tool(self, tool: str) -> None:
         """Let the next clicks in the views place prompts; see :data:`TOOLS`.

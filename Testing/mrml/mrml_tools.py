@@ -8,7 +8,15 @@ import vtk
 from MoESegLib.core.prompts import BoxPrompt, PointPrompt
 from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.volume import Volume
+from MoESegLib.mrml.model_library import ModelLibrary
 from MoESegLib.mrml.writer import oriented_image
+
+
+class OneModel(ModelLibrary):
+    """Has the model a test gives, whatever it is called."""
+
+    def state(self, name: str) -> str:
+        return "installed"
 
 
 def vtk_matrix(array) -> vtk.vtkMatrix4x4:

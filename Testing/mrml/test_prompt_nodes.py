@@ -8,7 +8,7 @@ import slicer
 from fakes import blob_volume
 from mrml_tools import LEFT_HANDED, MOVED, OBLIQUE, SHEARED, box, point
 
-from MoESegLib.core.prompts import BoxPrompt, PointPrompt, PolygonPrompt, ScribblePrompt, TextPrompt
+from MoESegLib.core.prompts import AutomaticPrompt, BoxPrompt, PointPrompt, PolygonPrompt, ScribblePrompt, TextPrompt
 from MoESegLib.mrml.prompt_nodes import KIND, NEGATIVE_COLOR, POSITIVE_COLOR, PROMPT, PromptNodes, has_markups
 from MoESegLib.mrml.segmentations import create_segmentation
 from MoESegLib.mrml.views import is_placing, start_placing, stop_placing
@@ -153,11 +153,12 @@ def test_only_the_markups_of_the_selected_segment_are_shown(prompt_nodes) -> Non
     assert nodes.changed_segments() == set()
 
 
-def test_phrases_and_masks_have_no_markups(prompt_nodes) -> None:
-    nodes, _ = prompt_nodes()
-    text = TextPrompt(text="liver", segment=SEGMENT)
-    assert not has_markups(text)
-    nodes.show(SEGMENT, "liver", [text])
+def test_prompts_that_point_at_nothing_have_no_markups(prompt_nodes) -> None:
+    nodes, volume = prompt_nodes()
+    place = {"ras": tuple(volume.to_ras((20, 20, 4))), "segment": SEGMENT, "plane": "axial"}
+    prompts = [TextPrompt(text="liver", segment=SEGMENT), TextPrompt(text="liver", **place), AutomaticPrompt(**place)]
+    assert not any(has_markups(prompt) for prompt in prompts)
+    nodes.show(SEGMENT, "liver", prompts)
     assert nodes.nodes(SEGMENT) == []
 
 

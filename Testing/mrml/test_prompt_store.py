@@ -13,7 +13,7 @@ from mrml_tools import MOVED, OBLIQUE, SHEARED, box, point, vtk_matrix
 
 from MoESegLib import Session
 from MoESegLib.core.errors import PromptError
-from MoESegLib.core.prompts import MaskPrompt, PolygonPrompt, ScribblePrompt, TextPrompt
+from MoESegLib.core.prompts import AutomaticPrompt, MaskPrompt, PolygonPrompt, ScribblePrompt, TextPrompt
 from MoESegLib.core.results import Prediction, SegmentResult
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.mrml.prompt_store import StoredPrompts, question_id, settle, store_prompts, stored_prompts
@@ -51,6 +51,9 @@ def everything(volume) -> list:
         ScribblePrompt(points=points, positive=False, segment=ID),
         PolygonPrompt(points=points, segment=ID, plane="coronal"),
         TextPrompt(text='the "left" lobe, µ-lesion', segment=ID),
+        TextPrompt(text="liver", ras=points[0], segment=ID, plane="axial"),
+        AutomaticPrompt(ras=points[1], segment=ID, plane="sagittal"),
+        AutomaticPrompt(segment=ID),
         MaskPrompt(mask=first, segment=ID),
         MaskPrompt(mask=second, ijk_to_ras=OBLIQUE, role="anatomy", structure="liver", segment=ID),
     ]

@@ -6,20 +6,12 @@ import time
 
 import pytest
 from fakes import blob_volume
-from mrml_tools import MOVED, OBLIQUE
+from mrml_tools import MOVED, OBLIQUE, OneModel
 
 from MoESegLib.engines.slice_engine import SliceEngine
-from MoESegLib.mrml.model_library import ModelLibrary
 from MoESegLib.mrml.views import slice_in_view
 from MoESegLib.mrml.volumes import volume_from_node
 from MoESegLib.mrml.workbench import Workbench
-
-
-class OneModel(ModelLibrary):
-    """Has the model a test gives, whatever it is called."""
-
-    def state(self, name: str) -> str:
-        return "installed"
 
 
 @pytest.fixture

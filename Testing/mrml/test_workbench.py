@@ -233,14 +233,6 @@ def test_an_unknown_phrase_becomes_the_name_of_the_new_segment(speaking) -> None
     assert [segment_of(segmentation, key).GetName() for key in segment_ids(segmentation)] == ["the bright thing"]
 
 
-def test_a_refused_phrase_leaves_no_segment(speaking) -> None:
-    speaking.select(extent="slice")
-    speaking.finish(10)
-    with pytest.raises(PromptError, match="names no slice"):
-        speaking.add_text("liver")
-    assert segment_ids(speaking.parameters.segmentation) == ()
-
-
 def test_a_model_without_text_says_so(ready) -> None:
     with pytest.raises(PromptError, match="First does not understand text"):
         ready.add_text("liver")
