@@ -70,7 +70,7 @@ def find_structure(phrase: str) -> Structure | None:
     "Kidney_L" and "LeftKidney" are the same. A side that the structure does not have makes it another one, so "left
     liver" is unknown; "both kidneys" is "kidney".
     """
-    return _by_phrase().get(_key(phrase))
+    return _by_phrase().get(phrase_key(phrase))
 
 
 def find_coded(structure: Structure) -> Structure | None:
@@ -104,7 +104,7 @@ def _starts(words: list[str], typed: list[str]) -> bool:
     return all(any(word.startswith(start) for word in words) for start in typed)
 
 
-_Key = tuple[str, tuple[str, ...]]
+PhraseKey = tuple[str, tuple[str, ...]]
 
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 _IGNORED = frozenset({"a", "an", "and", "both", "bilateral", "in", "of", "the"})
@@ -146,12 +146,17 @@ def _words(phrase: str) -> list[str]:
     return re.findall(r"[^\W_]+", spaced.casefold())
 
 
-def _key(phrase: str) -> _Key:
-    """What a phrase is looked up by: its side and its other words, singular and sorted."""
+def phrase_key(phrase: str) -> PhraseKey:
+    """What a phrase is looked up by: its side ("left", "right" or "") and its other words, singular and sorted."""
     words = [_singular(word) for word in _words(phrase) if word not in _IGNORED]
     sides = {_SIDES[word] for word in words if word in _SIDES}
     rest = tuple(sorted(word for word in words if word not in _SIDES))
     return (sides.pop() if len(sides) == 1 else ""), rest
+
+
+def without_side(phrase: str) -> str:
+    """The words of a phrase as they were said, lower case and in US spelling, but for its side."""
+    return " ".join(_US_SPELLING.get(word, word) for word in _words(phrase) if word not in _SIDES)
 
 
 def _singular(word: str) -> str:
@@ -167,14 +172,14 @@ def _singular(word: str) -> str:
 
 
 @cache
-def _by_phrase() -> dict[_Key, Structure]:
+def _by_phrase() -> dict[PhraseKey, Structure]:
     # A name goes before another structure's synonym.
-    found: dict[_Key, Structure] = {}
+    found: dict[PhraseKey, Structure] = {}
     for structure in known_structures():
-        found.setdefault(_key(structure.name), structure)
+        found.setdefault(phrase_key(structure.name), structure)
     for structure in known_structures():
         for synonym in structure.synonyms:
-            found.setdefault(_key(synonym), structure)
+            found.setdefault(phrase_key(synonym), structure)
     return found
 
 

