@@ -11,6 +11,7 @@ from typing import Any
 from ..core.errors import PromptError
 from ..core.prompts import (
     DEFAULT_SEGMENT,
+    AutomaticPrompt,
     BoxPrompt,
     MaskPrompt,
     PointPrompt,
@@ -25,7 +26,7 @@ POSITIVE_WORDS = ("pos", "positive", "+", "1")
 
 
 class Collect(argparse.Action):
-    """Keeps --segment and the prompts after it in the order they were given."""
+    """Keeps --segment, --at and the prompts after them in the order they were given."""
 
     def __call__(
         self,
@@ -40,7 +41,7 @@ class Collect(argparse.Action):
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """--segment, --point, --box, --scribble, --polygon, --mask, --text and --plane."""
+    """--segment, --point, --box, --scribble, --polygon, --mask, --at, --text, --automatic and --plane."""
     options = (
         ("--segment", "NAME", "segment of the prompts that follow (default Segment_1)"),
         ("--point", "R,A,S[,neg]", "a click, in RAS millimeters; ',neg' marks background"),
@@ -48,10 +49,23 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         ("--scribble", "FILE[,neg]", "RAS points of a stroke: JSON list, text with three numbers a line, or .mrk.json"),
         ("--polygon", "FILE", "RAS points of an outline, as for --scribble"),
         ("--mask", "FILE", "a mask to start from, any image file"),
-        ("--text", "PHRASE", 'what to segment, for models that understand text, for example "liver"'),
+        ("--at", "R,A,S", "any point of the slice that the --text and --automatic after it are about; it is no click"),
+        (
+            "--text",
+            "PHRASE",
+            'what to segment, for models that understand text, for example "liver"; see --at, --extent',
+        ),
     )
     for option, metavar, text in options:
         parser.add_argument(option, metavar=metavar, action=Collect, const=option[2:], help=text)
+    parser.add_argument(
+        "--automatic",
+        nargs=0,
+        action=Collect,
+        const="automatic",
+        help="segment what an expert was taught to find, without any other prompt: on the slice of --at, or on all "
+        "with --extent volume",
+    )
     parser.add_argument("--plane", choices=("axial", "coronal", "sagittal"), help="plane the prompts were drawn in")
 
 
@@ -61,14 +75,23 @@ def prompts_from(given: Sequence[tuple[str, str]], plane: Any) -> list[Prompt]:
     Raises:
         PromptError: nothing was given, or a value cannot be understood.
     """
-    segment, prompts = DEFAULT_SEGMENT, []
+    segment, place, prompts = DEFAULT_SEGMENT, None, []
     for number, (kind, value) in enumerate(given):
-        if kind != "segment":
+        following = [later for later, _ in given[number + 1 :]]
+        if kind == "segment":
+            segment = value
+            if not following or following[0] == "segment":
+                raise PromptError(
+                    f"No prompt follows --segment {value}. Name the segment first, then give its prompts."
+                )
+        elif kind == "at":
+            place = _numbers(value.split(","), 3, value)
+            if not {"text", "automatic"}.intersection(following):
+                raise PromptError(f"No --text or --automatic follows --at {value}. Name the slice first.")
+        elif kind in ("text", "automatic"):
+            prompts.append(_MAKERS[kind](value, segment=segment, plane=plane, ras=place))
+        else:
             prompts.append(_MAKERS[kind](value, segment=segment, plane=plane))
-            continue
-        segment = value
-        if number + 1 == len(given) or given[number + 1][0] == "segment":
-            raise PromptError(f"No prompt follows --segment {value}. Name the segment first, then give its prompts.")
     if not prompts:
         raise PromptError("Give at least one prompt: --box R,A,S,R,A,S or --point R,A,S (see moeseg segment --help).")
     return prompts
@@ -114,7 +137,19 @@ def _text(value: str, **common: Any) -> Prompt:
     return TextPrompt(value, **common)
 
 
-_MAKERS = {"point": _point, "box": _box, "scribble": _scribble, "polygon": _polygon, "mask": _mask, "text": _text}
+def _automatic(_value: object, **common: Any) -> Prompt:
+    return AutomaticPrompt(**common)
+
+
+_MAKERS = {
+    "point": _point,
+    "box": _box,
+    "scribble": _scribble,
+    "polygon": _polygon,
+    "mask": _mask,
+    "text": _text,
+    "automatic": _automatic,
+}
 
 
 def _split_sign(value: str) -> tuple[str, bool]:

@@ -25,7 +25,12 @@ def add_parser(subparsers: Any) -> None:
     add_prompt_options(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or a label map")
     parser.add_argument("--model", default="lite-medsam", help="see moeseg models list")
-    parser.add_argument("--extent", default="slice", choices=("slice", "volume"), help="volume follows the target")
+    parser.add_argument(
+        "--extent",
+        default="slice",
+        choices=("slice", "volume"),
+        help="slice: only the slices of the prompts; volume: follow the target, or look on all slices",
+    )
     parser.add_argument(
         "--window", metavar="LEVEL,WIDTH|PRESET", help="intensity window: 40,400 or soft, lung, bone ..."
     )

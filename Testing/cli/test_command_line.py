@@ -266,6 +266,41 @@ def _nan(path: Path) -> str:
     return str(path)
 
 
+@pytest.fixture
+def clever_model(fake_model: ThresholdModel) -> ThresholdModel:
+    fake_model.native = frozenset({"box", "point", "mask", "text", "automatic"})
+    fake_model.refines = True
+    return fake_model
+
+
+@pytest.mark.parametrize("words", [["--automatic"], ["--text", "ball"]], ids=["automatic", "text"])
+def test_without_a_place_the_whole_volume_is_searched_and_with_one_its_slice(
+    words: list[str], image: Path, tmp_path: Path, clever_model, capsys
+) -> None:
+    volume, log = Volume.read(image), tmp_path / "log.json"
+    place = ",".join(f"{value:.3f}" for value in volume.to_ras([0, 0, 3]))
+    runs = {"all": ["--extent", "volume", *words], "one": ["--at", place, *words, "--log", str(log)]}
+    masks = {}
+    for name, options in runs.items():
+        out = tmp_path / f"{name}.nrrd"
+        assert main(["segment", str(image), *options, "-o", str(out)]) == 0
+        masks[name] = Volume.read(out).array
+    assert np.array_equal(masks["all"] > 0, masks["all"] * (volume.array > 150) > 0) and masks["all"].any()
+    assert np.flatnonzero(masks["one"].any(axis=(1, 2))).tolist() == [3]
+    assert np.array_equal(masks["one"][3], masks["all"][3])
+    assert replayed(log, tmp_path / "again.nrrd") == 0
+    assert np.array_equal(Volume.read(tmp_path / "again.nrrd").array, masks["one"])
+
+
+def test_nothing_found_is_written_as_nothing_and_said(image: Path, tmp_path: Path, clever_model, capsys) -> None:
+    place = ",".join(f"{value:.3f}" for value in Volume.read(image).to_ras([20, 1, 3]))
+    words = ["--at", place, "--automatic", "--plane", "coronal", "-o", str(tmp_path / "out.nrrd"), "--json"]
+    assert main(["segment", str(image), *words]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["voxels"] == 0 and data["segments"][0]["notes"] == ["Nothing was found on the slice."]
+    assert not Volume.read(tmp_path / "out.nrrd").array.any()
+
+
 BAD = {
     "missing image": (lambda f, i: [str(f / "none.nrrd"), "--point", "0,0,0"], "no image at"),
     "truncated image": (lambda f, i: [_damage(i), "--point", "0,0,0"], "truncated"),
@@ -285,6 +320,12 @@ BAD = {
     "letters for numbers": (lambda f, i: [str(i), "--box", "a,b,c,d,e,f"], "not a number"),
     "unknown model": (lambda f, i: [str(i), "--point", "-20,-20,8", "--model", "unet"], "no model 'unet'"),
     "text for a model that cannot read": (lambda f, i: [str(i), "--text", "liver"], "does not understand text"),
+    "automatic for a model that was not taught it": (
+        lambda f, i: [str(i), "--automatic", "--extent", "volume"],
+        "no expert that segments without a prompt",
+    ),
+    "a slice for nothing": (lambda f, i: [str(i), "--point", "-20,-20,8", "--at", "0,0,4"], "No --text or --automatic"),
+    "half a slice": (lambda f, i: [str(i), "--at", "0,0", "--automatic"], "3 expected"),
     "segment without a prompt": (lambda f, i: [str(i), "--point", "-20,-20,8", "--segment", "b"], "No prompt follows"),
     "window of no width": (lambda f, i: [str(i), "--point", "-20,-20,8", "--window", "40,0"], "shows nothing"),
     "window that is no number": (lambda f, i: [str(i), "--point", "-20,-20,8", "--window", "nan,1"], "shows nothing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from MoESegLib.core.errors import Cancelled, LockedError, PromptError, ResourceError, VolumeError
-from MoESegLib.core.prompts import BoxPrompt, PointPrompt, TextPrompt, prompt_from_dict
+from MoESegLib.core.prompts import AutomaticPrompt, BoxPrompt, PointPrompt, TextPrompt, prompt_from_dict
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.session import Session, replay
@@ -124,6 +125,7 @@ def test_a_locked_segment_does_not_change(ball: Volume, threshold_model: Thresho
         (lambda v: point(v, 500, 5), "outside the volume"),
         (lambda v: BoxPrompt(tuple(v.to_ras([5, 5, 4])), tuple(v.to_ras([5, 5, 4]))), "no size"),
         (lambda v: TextPrompt("liver"), "does not understand text"),
+        (lambda v: AutomaticPrompt(ras=tuple(v.to_ras([5, 5, 4]))), "teach one with `moeseg teach --automatic`"),
     ],
 )
 def test_a_prompt_that_makes_no_sense_is_refused_and_changes_nothing(ball: Volume, make, message: str) -> None:
@@ -371,3 +373,20 @@ def _apply(session: Session, step: tuple) -> None:
             session.redo()
     except PromptError as error:
         assert "Contradictory" in str(error)
+
+
+@pytest.mark.parametrize("make", [AutomaticPrompt, lambda **place: TextPrompt("ball", **place)], ids=["auto", "text"])
+def test_prompts_that_point_at_nothing_are_undone_moved_and_replayed_like_others(ball: Volume, make) -> None:
+    engine = SliceEngine(ThresholdModel(frozenset({"point", "box", "mask", "text", "automatic"}), refines=True))
+    with Session(ball, engine, prefetch=False) as session:
+        first = session.add(make(ras=tuple(ball.to_ras([0, 0, 3])), segment="ball"))
+        third = session.mask("ball")
+        session.add(point(ball, 23, 20, k=3, positive=False))
+        corrected = session.mask("ball")
+        assert third[3].any() and corrected[3, 20, 23] == 0 < third[3, 20, 23]
+        with replay(json.loads(json.dumps(session.log())), ball, engine, prefetch=False) as again:
+            assert np.array_equal(again.mask("ball"), corrected)
+        session.undo()
+        assert np.array_equal(session.mask("ball"), third)
+        session.replace(first, make(ras=tuple(ball.to_ras([9, 9, 5])), segment="ball"))
+        assert np.flatnonzero(session.mask("ball").any(axis=(1, 2))).tolist() == [5]
