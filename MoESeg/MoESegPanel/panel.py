@@ -45,6 +45,7 @@ class Panel:
                 **{name: lambda name=name: self.prompts.toggle(name) for name in ("positive", "negative", "box")},
                 **{name: lambda name=name: self.prompts.toggle(name) for name in ("scribble", "lasso")},
                 "text": ui.textEdit.setFocus,
+                "automatic": self.prompts.onAutomatic,
                 "accept": self.answers.onAccept,
                 "undo": self.prompts.onUndo,
                 "redo": self.prompts.onRedo,

@@ -54,6 +54,7 @@ class PromptView:
         """What each button does, and its icon."""
         ui = self.ui
         buttons = {
+            ui.automaticButton: (self.onAutomatic, "Automatic.png"),
             ui.textButton: (self.onText, "Text.png"),
             ui.fromSegmentButton: (self.onFromSegment, "FromSegment.png"),
             ui.markupsButton: (self.onMarkups, ""),
@@ -124,6 +125,10 @@ class PromptView:
         phrase = self.ui.textEdit.text.strip()
         if phrase and self.panel.run(lambda: self.panel.workbench.add_text(phrase)):
             self.ui.textEdit.clear()
+
+    def onAutomatic(self):
+        if self.ui.automaticButton.enabled:
+            self.panel.run(self.panel.workbench.add_automatic)
 
     def onFromSegment(self):
         segment = self.panel.workbench.parameters.segment
@@ -233,6 +238,8 @@ class PromptView:
         text = "" if reason or "text" in understands else _("The chosen model does not understand text.")
         enable(self.ui.textEdit, reason or text)
         enable(self.ui.textButton, reason or text)
+        automatic = _("The chosen model has no expert that segments without a prompt. Teach one, or place a prompt.")
+        enable(self.ui.automaticButton, reason or ("" if "automatic" in understands else automatic))
         no_segment = "" if self.panel.has_segment() else _("Select a segment first.")
         enable(self.ui.fromSegmentButton, reason or no_segment)
         no_markups = _("Choose markups first.") if self.ui.markupsSelector.currentNode() is None else ""
@@ -278,6 +285,7 @@ class PromptView:
             "polygon": _("Outline"),
             "text": _("Text"),
             "mask": _("Start from segment"),
+            "automatic": _("Without prompt"),
         }
         sign = ""
         if hasattr(prompt, "positive"):
@@ -290,6 +298,6 @@ class PromptView:
             return prompt.text
         points = prompt.ras_points
         if not points:
-            return ""
+            return _("all slices") if prompt.kind == "automatic" else ""
         center = [sum(point[axis] for point in points) / len(points) for axis in range(3)]
         return "  ".join(f"{value:.1f}" for value in center)

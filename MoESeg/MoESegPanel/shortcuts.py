@@ -10,6 +10,7 @@ KEYS = {
     "scribble": "C",
     "lasso": "L",
     "text": "D",
+    "automatic": "S",
     "accept": "A",
     "undo": "U",
     "redo": "Shift+U",

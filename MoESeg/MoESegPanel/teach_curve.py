@@ -6,7 +6,6 @@ BOX, CLICK, AUTOMATIC = "#0072b2", "#d55e00", "#009e73"
 """Colors that color-blind people can tell apart (Okabe and Ito)."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 110, 8, 22
-_DASHED = 2  # Qt::DashLine
 
 
 def curve_pixmap(points, base, titles, width, height, background, foreground):
@@ -73,7 +72,7 @@ class _Frame:
 
     def draw_base(self, dice, color):
         pen = qt.QPen(color)
-        pen.setStyle(_DASHED)
+        pen.setStyle(qt.Qt.DashLine)
         self.painter.setPen(pen)
         self.painter.drawLine(self.x(0), self.y(dice), self.x(self.last), self.y(dice))
 

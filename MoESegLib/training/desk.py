@@ -204,6 +204,8 @@ class TeachingDesk:
 
     def close(self, timeout: float = 5.0) -> None:
         """Interrupt what runs and wait for its checkpoint, which takes a step of training: a second or two."""
+        self.cancel()
+        self.stop_looking()
         self._worker.stop(timeout)
 
     # The result --------------------------------------------------------------------------------------------------
