@@ -1,16 +1,24 @@
-"""A folder of labeled images described by a ``manifest.json``."""
+"""Labeled images described by a ``manifest.json``."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import VolumeError
+from ..core.errors import GeometryError, VolumeError
+from ..core.image_io import PICTURE_SUFFIXES, file_suffix
+from ..core.modality import modality_code
+from ..core.structures import find_structure
 from ..core.volume import Volume
 
 
@@ -21,6 +29,10 @@ class LabeledCase:
     Attributes:
         group: the patient; cases of one group are never in different splits.
         labels: names of the label numbers.
+        dataset: the set it belongs to.
+        modality: "CT", "MR", ... as in DICOM; "" when the image itself must tell. Decides the intensity window.
+        instances: every number but 0 is another object of the one class (cells, for example).
+        classes: only these structures are looked at; None for all.
     """
 
     name: str
@@ -28,50 +40,144 @@ class LabeledCase:
     split: str
     image_path: Path
     label_path: Path
-    labels: dict[int, str]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    dataset: str = ""
+    modality: str = ""
+    instances: bool = False
+    classes: frozenset[str] | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """A photograph, micrograph or exported slice: the size of its pixels is not known."""
+        return file_suffix(self.image_path) in PICTURE_SUFFIXES
+
+    def label_of(self, number: int) -> str:
+        """The name of a label number."""
+        if self.instances:
+            return next(iter(self.labels.values()))
+        return self.labels.get(number, f"label {number}")
 
     def load(self) -> tuple[Volume, NDArray]:
         """The image and its labels ``[k, j, i]``.
 
         Raises:
-            VolumeError: a file is missing, or the two are not of the same size.
+            VolumeError: a file is missing or damaged, the two are not of the same size, or the labels are no label map.
+            GeometryError: the labels do not lie on the voxels of the image.
         """
         image, labels = Volume.read(self.image_path), Volume.read(self.label_path)
+        if self.modality:
+            image = dataclasses.replace(image, modality=self.modality)
         if image.shape != labels.shape:
             raise VolumeError(f"{self.name}: the image has shape {image.shape}, its labels {labels.shape}.")
-        return image, labels.array
+        array = labels.array
+        if labels.color or (array.dtype.kind == "f" and (array != np.floor(array)).any()):
+            raise VolumeError(
+                f"{self.label_path} is not a label map: it holds colors or fractions. Give a map with one whole number "
+                "per structure."
+            )
+        if not self.is_picture:  # what a picture's header says of its resolution is the scanner's or the printer's
+            _check_same_grid(image, labels, self.name)
+        return image, array
 
 
-def read_cases(folder: Path, dataset: str, split: str = "val") -> list[LabeledCase]:
-    """Cases of one data set in the order of the manifest.
+def read_cases(
+    data: Path, dataset: str, split: str = "val", classes: Collection[str] = (), limit: int | None = None
+) -> list[LabeledCase]:
+    """Cases of one data set in the order of the manifest; images are not read yet.
 
     Args:
-        split: "train", "val", "demo", or "all".
+        data: a ``manifest.json``, or the folder that holds one.
+        split: "train", "val", "test", "demo", or "all".
+        classes: only these structures.
+        limit: only the first so many images.
 
     Raises:
-        VolumeError: no manifest, or no such cases.
+        VolumeError: no manifest, a damaged one, or no such set, class or cases.
     """
-    path = folder / "manifest.json"
+    path = _manifest_path(data)
+    try:
+        content = _read_manifest(path, path.stat().st_mtime_ns)
+        sets = content["sets"] if isinstance(content["sets"], dict) else {s["name"]: s for s in content["sets"]}
+        if dataset not in sets:
+            raise VolumeError(f"{path} holds no set {dataset!r}; it holds {', '.join(sets)}.")
+        chosen = [case for case in content["cases"] if case["set"] == dataset and split in ("all", case["split"])]
+        cases = [_case(path.parent, sets[dataset], entry, frozenset(classes) or None) for entry in chosen[:limit]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VolumeError(f"{path} is not a manifest of sets and cases ({error!r}). Write it again.") from error
+    if not cases:
+        there = {case["split"] for case in content["cases"] if case["set"] == dataset}
+        raise VolumeError(
+            f"The set {dataset!r} of {path} has no images in the split {split!r}; it has "
+            f"{', '.join(sorted(there)) or 'none at all'}."
+        )
+    return cases
+
+
+def check_classes(cases: Sequence[LabeledCase], classes: Collection[str]) -> None:
+    """Refuse structures that no case can hold.
+
+    Raises:
+        VolumeError: naming those there are.
+    """
+    known = {readable(name): structure_key(name) for case in cases for name in case.labels.values()}
+    open_ended = any(not case.labels for case in cases)
+    unknown = [name for name in classes if structure_key(name) not in known.values()]
+    if unknown and not open_ended:
+        raise VolumeError(f"No set holds the class {unknown[0]!r}; they hold {', '.join(known)}.")
+
+
+def readable(name: str) -> str:
+    """A structure's name for tables and phrases: without what is said in brackets, underscores as spaces."""
+    return " ".join(re.sub(r"\(.*?\)", "", name).replace("_", " ").split()) or name
+
+
+@cache
+def structure_key(name: str) -> str:
+    """Equal for names of the same structure: "kidney_left" and "left kidney"."""
+    known = find_structure(readable(name))
+    return readable(name).casefold() if known is None else known.name
+
+
+def _manifest_path(data: Path) -> Path:
+    path = data / "manifest.json" if data.is_dir() else data
     if not path.exists():
-        raise VolumeError(f"There is no manifest.json in {folder}; give the folder of the labeled images.")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    sets = manifest["sets"]
-    entry = sets.get(dataset) if isinstance(sets, dict) else next((s for s in sets if s["name"] == dataset), None)
-    cases = [case for case in manifest["cases"] if case["set"] == dataset and split in ("all", case["split"])]
-    if entry is None or not cases:
-        raise VolumeError(f"{path} holds no cases of the set {dataset!r} in the split {split!r}.")
+        raise VolumeError(f"There is no manifest.json at {data}; give it, or the folder that holds it.")
+    return path
+
+
+@lru_cache(maxsize=2)
+def _read_manifest(path: Path, changed: int) -> Any:
+    """Read once for all sets of a run.
+
+    Args:
+        changed: time of the last change, so that a file written again is read again.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _case(folder: Path, entry: Mapping[str, Any], case: Mapping[str, Any], classes: frozenset[str] | None):
     names = entry["labels"] if isinstance(entry["labels"], dict) else {}
-    labels = {int(number): name for number, name in names.items()}
-    return [
-        LabeledCase(case["case"], case["group"], case["split"], folder / case["image"], folder / case["label"], labels)
-        for case in cases
-    ]
+    labels = {int(number): str(name) for number, name in names.items() if int(number) != 0}
+    return LabeledCase(
+        name=str(case["case"]),
+        group=str(case["group"]),
+        split=case["split"],
+        image_path=folder / case["image"],
+        label_path=folder / case["label"],
+        labels=labels,
+        dataset=case["set"],
+        modality=modality_code(str(entry.get("modality", ""))),
+        # A set that names one class and has higher numbers counts the objects of that class (cells).
+        instances=len(labels) == 1 and max(case.get("label_values") or [1]) > max(labels),
+        classes=classes,
+    )
 
 
-def slice_targets(labels: NDArray, least_pixels: int) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """(slice index k, label number, mask ``[j, i]``) of every structure of at least that many pixels."""
-    for index, image in enumerate(labels):
-        for label in np.unique(image):
-            mask = image == label
-            if label != 0 and int(mask.sum()) >= least_pixels:
-                yield index, int(label), mask
+def _check_same_grid(image: Volume, labels: Volume, name: str) -> None:
+    corners = np.array(list(product(*[(0, length - 1) for length in image.size])), float)
+    off = np.abs(image.ras_to_ijk(labels.to_ras(corners)) - corners).max()
+    if off > 0.5:
+        raise GeometryError(
+            f"{name}: the labels do not lie on the voxels of the image (corners are {off:.1f} voxels apart). Resample "
+            "them onto the image, or correct the header."
+        )

@@ -1,0 +1,78 @@
+"""Who answered, and whether the base model is still itself when experts are loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .contestants import Contestant
+from .datasets import structure_key
+from .run import Score
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """Share of the masks of one set and prompt that each pack (or "base") answered."""
+
+    engine: str
+    dataset: str
+    protocol: str
+    click: int
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whether experts change what the base says, over all first prompts of a run.
+
+    Attributes:
+        engine: the one with experts.
+        compared: masks on which it tells what its base says.
+        same: those where that is, to the last voxel, what the first engine says.
+    """
+
+    engine: str
+    compared: int
+    same: int
+
+    @property
+    def holds(self) -> bool:
+        return self.compared == self.same
+
+
+def gate_rows(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[GateRow]:
+    """Who answered, for the engines with experts; refused masks do not count."""
+    groups: dict[tuple[str, str, str, int], Counter[str]] = {}
+    with_experts = {contestant.label for contestant in contestants if contestant.packs}
+    for score in scores:
+        if score.engine in with_experts and score.pack:
+            groups.setdefault((score.engine, score.dataset, score.protocol, score.click), Counter())[score.pack] += 1
+    return [
+        GateRow(*key, {pack: count / counts.total() for pack, count in counts.items()})
+        for key, counts in groups.items()
+    ]
+
+
+def identities(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[Identity]:
+    """One for every engine with experts, if the first engine has none."""
+    if contestants[0].packs:
+        return []
+    found = []
+    for contestant in contestants[1:]:
+        told = [s.same_base for s in scores if s.engine == contestant.label and s.same_base is not None]
+        if contestant.packs:
+            found.append(Identity(contestant.label, len(told), sum(told)))
+    return found
+
+
+def untaught(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[Score]:
+    """The scores of structures that no loaded expert of any engine was taught, whatever the image."""
+    taught = {structure_key(name) for one in contestants for names in one.packs.values() for name in names}
+    return [score for score in scores if structure_key(score.structure) not in taught]
+
+
+def unchanged_share(scores: Sequence[Score], engine: str) -> float | None:
+    """Share of first prompts whose final answer is that of the first engine to the last voxel; None without any."""
+    told = [score.same_mask for score in scores if score.engine == engine and score.same_mask is not None]
+    return sum(told) / len(told) if told else None

@@ -1,0 +1,138 @@
+"""Small labeled sets, and engines whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fakes import blob_volume
+
+from MoESegLib.core.errors import PromptError
+from MoESegLib.core.prompts import AutomaticPrompt, BoxPrompt, PointPrompt, Prompt, TextPrompt
+from MoESegLib.core.results import Alternative, MaskPatch, Prediction
+from MoESegLib.core.volume import Volume
+
+KINDS = frozenset({"box", "point", "scribble", "text", "automatic"})
+
+
+def write_balls(folder: Path, name: str = "balls", patients: Sequence[str] = ("p1", "p2"), train: int = 1) -> None:
+    """Pictures of bright balls (label 2) with a speck (label 1); the last ``train`` of them belong to that split."""
+    cases = []
+    for number, group in enumerate((*patients, *(f"t{n}" for n in range(train)))):
+        volume = blob_volume((1, 60, 60), radius=8.0 + 2 * number)
+        labels = np.where(volume.array > 200, 2, 0).astype(np.uint8)
+        labels[0, 0, 0] = 1  # below the least size
+        split = "val" if number < len(patients) else "train"
+        cases.append(write_case(folder, name, f"{name}-{number}", group, split, volume.array[0], labels[0]))
+    add_to_manifest(folder, name, {"labels": {"1": "speck", "2": "ball"}}, cases)
+
+
+def write_case(
+    folder: Path,
+    dataset: str,
+    case: str,
+    group: str,
+    split: str,
+    image: np.ndarray,
+    labels: np.ndarray,
+    end: str = "png",
+) -> dict[str, Any]:
+    """Write an image and its labels; returns the entry of the manifest."""
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
+    Volume(image, matrix).write(folder / f"{case}_img.{end}")
+    Volume(labels, matrix).write(folder / f"{case}_lab.{end}")
+    return {
+        "set": dataset,
+        "case": case,
+        "group": group,
+        "split": split,
+        "image": f"{case}_img.{end}",
+        "label": f"{case}_lab.{end}",
+        "label_values": np.unique(labels).tolist(),
+    }
+
+
+def add_to_manifest(folder: Path, name: str, entry: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text()) if path.exists() else {"sets": {}, "cases": []}
+    manifest["sets"][name] = dict(entry)
+    manifest["cases"] += cases
+    path.write_text(json.dumps(manifest))
+
+
+class BrightEngine:
+    """Finds bright voxels on the slice of the last prompt.
+
+    All of them for phrases and without prompt, else those in the box, or near positive and not near negative clicks.
+
+    Args:
+        expert: answers, with the base's answer among the alternatives unless it is "base".
+        radius: of what a click finds.
+        understands: kinds of prompts.
+        phrases: the only phrases it does not refuse.
+        spoiled: its base forgets: it answers without one voxel.
+    """
+
+    name = "bright"
+
+    def __init__(
+        self,
+        expert: str = "base",
+        radius: float = 6.0,
+        understands: frozenset[str] = KINDS,
+        phrases: tuple[str, ...] | None = None,
+        spoiled: bool = False,
+        kinds: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
+        self.expert = expert
+        self.radius = radius
+        self.understands = understands
+        self.phrases = phrases
+        self.spoiled = spoiled
+        self.model = self
+        self.kinds = dict(kinds or {})
+        self.asked: list[tuple[Prompt, ...]] = []
+        self.modalities: list[str] = []
+        self.before_predict: Callable[[], None] = lambda: None
+
+    def check(self, volume, prompts, extent) -> None:
+        for prompt in prompts:
+            if isinstance(prompt, TextPrompt) and self.phrases is not None and prompt.text not in self.phrases:
+                raise PromptError(f"Nothing is known of {prompt.text!r}.")
+
+    def predict(self, volume: Volume, prompts: Sequence[Prompt], context) -> Prediction:
+        self.before_predict()
+        self.asked.append(tuple(prompts))
+        self.modalities.append(volume.modality)
+        base = self._mask(volume, prompts, 6.0)
+        if self.expert == "base":
+            return Prediction(MaskPatch.of(base))
+        mask = self._mask(volume, prompts, self.radius)
+        if self.spoiled:
+            base[tuple(np.argwhere(base)[0])] = False
+        return Prediction(MaskPatch.of(mask), self.expert, alternatives=(Alternative("base", MaskPatch.of(base)),))
+
+    def _mask(self, volume: Volume, prompts: Sequence[Prompt], radius: float) -> np.ndarray:
+        last = volume.ras_to_ijk(prompts[-1].ras_points)
+        axis = volume.axis_of(prompts[-1].plane or "axial")
+        index = round(float(last[:, axis].mean()))
+        inside = np.zeros(volume.shape, bool)
+        grid = np.indices(volume.shape)[::-1]
+        for prompt in prompts:
+            ijk = volume.ras_to_ijk(prompt.ras_points)
+            if isinstance(prompt, TextPrompt | AutomaticPrompt):
+                inside[:] = True
+            elif isinstance(prompt, BoxPrompt):
+                low, high = ijk.min(axis=0), ijk.max(axis=0)
+                inside |= np.all([(grid[a] >= low[a] - 0.01) & (grid[a] <= high[a] + 0.01) for a in range(3)], axis=0)
+            else:
+                for point in ijk:
+                    near = sum((grid[a] - point[a]) ** 2 for a in range(3)) <= radius**2
+                    inside = (
+                        inside & ~near if isinstance(prompt, PointPrompt) and not prompt.positive else inside | near
+                    )
+        on_slice = grid[axis] == index
+        return inside & on_slice & (volume.array > 128)
