@@ -238,8 +238,12 @@ class PromptView:
         text = "" if reason or "text" in understands else _("The chosen model does not understand text.")
         enable(self.ui.textEdit, reason or text)
         enable(self.ui.textButton, reason or text)
-        automatic = _("The chosen model has no expert that segments without a prompt. Teach one, or place a prompt.")
-        enable(self.ui.automaticButton, reason or ("" if "automatic" in understands else automatic))
+        automatic = ""
+        if not reason and "automatic" not in understands:
+            automatic = _(
+                "The chosen model has no expert that segments without a prompt. Teach one, or place a prompt."
+            )
+        enable(self.ui.automaticButton, reason or automatic)
         no_segment = "" if self.panel.has_segment() else _("Select a segment first.")
         enable(self.ui.fromSegmentButton, reason or no_segment)
         no_markups = _("Choose markups first.") if self.ui.markupsSelector.currentNode() is None else ""

@@ -312,7 +312,7 @@ class Harness:
     @contextmanager
     def _acting(self, over_panel: bool = True) -> Iterator[None]:
         if over_panel:
-            self.pointer.leave()
+            self.pointer.leave_views()
         with self._timed():
             yield
         self.pump()

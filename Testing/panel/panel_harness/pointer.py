@@ -95,6 +95,11 @@ class Pointer:
         if self._preview_index(node) >= 0:
             node.RemoveNthControlPoint(self._preview_index(node))
 
+    def leave_views(self) -> None:
+        """The mouse is over no slice view any more, as Slicer's slice views tell the crosshair node."""
+        self.leave()
+        self._scene.GetNodeByID("vtkMRMLCrosshairNodedefault").SetCursorPositionInvalid()
+
     def _mode_changed(self, caller: Any, event: str) -> None:
         if not self.placing:
             self.leave()
