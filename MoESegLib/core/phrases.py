@@ -25,7 +25,7 @@ from .structures import PhraseKey, Structure, phrase_key, without_side
 
 WIDTH = 384
 """Length of an embedding."""
-THRESHOLD = 0.62
+THRESHOLD = 0.75
 """Least cosine similarity of an unknown phrase with a known one (``benchmarks/phrase_threshold.py``)."""
 GET_TEXT_MODEL = "moeseg models get minilm-text"
 
@@ -37,6 +37,9 @@ _REQUEST = re.compile(
     r"|patient(?:'s)?)\s+)+",
     re.IGNORECASE,
 )
+_GENERAL = re.compile(r"\b(?:organ|tissue|parenchyma|region|area|structure)s?\b", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|without|except|excluding|minus|but|non)\b", re.IGNORECASE)
+_ENUMERATION = re.compile(r"[,;&+]|\band\b|\bor\b", re.IGNORECASE)
 _IN_PARENTHESES = re.compile(r"\([^)]*\)")
 
 
@@ -71,21 +74,29 @@ class PhraseBook:
         texts: the names and synonyms that were embedded.
         embeddings: float16 ``[N, 384]``, one row per text, of length 1.
         embed: the text model for unknown phrases, or None.
+        threshold: least similarity of meaning that is taken.
     """
 
-    def __init__(self, texts: Sequence[str], embeddings: NDArray[np.float16], embed: Embed | None = None) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        embeddings: NDArray[np.float16],
+        embed: Embed | None = None,
+        threshold: float = THRESHOLD,
+    ) -> None:
         self._vectors = embeddings.astype(np.float32)
         self._vectors.flags.writeable = False
         self._rows = {text: row for row, text in enumerate(texts)}
-        self._embed = embed
+        self._embed, self._threshold = embed, threshold
 
     @classmethod
-    def load(cls, embed: Embed | None = None) -> PhraseBook:
+    def load(cls, embed: Embed | None = None, threshold: float = THRESHOLD) -> PhraseBook:
         """The book that ships with MoESeg.
 
         Args:
             embed: a text model for phrases that are not in the book; see
                 :func:`MoESegLib.engines.phrases.phrase_book`, which brings it where it is installed.
+            threshold: least similarity of meaning that is taken.
 
         Raises:
             WeightsError: the file is damaged.
@@ -100,23 +111,25 @@ class PhraseBook:
             raise WeightsError(f"The phrase book {path} is damaged ({error}); reinstall MoESeg.") from error
         if embeddings.shape != (len(texts), WIDTH) or embeddings.dtype != np.float16:
             raise WeightsError(f"The phrase book {path} is of another version; reinstall MoESeg.")
-        return cls(texts, embeddings, embed)
+        return cls(texts, embeddings, embed, threshold)
 
     def find(self, phrase: str) -> PhraseMatch:
         """What a phrase means.
 
-        Case, word order, plurals, hyphens and British spelling do not matter, nor do "segment the ..." and what stands
-        in parentheses. Otherwise a misspelled name is corrected, and then the nearest meaning is taken.
+        Case, word order, plurals, hyphens and British spelling do not matter, nor do "segment the ...", words such as
+        "organ" and what stands in parentheses. Otherwise a misspelled name is corrected; then the nearest meaning is
+        taken.
 
         Raises:
-            PromptError: the phrase means nothing that is known, or a side that the structure does not have; the message
-                names the three nearest with their similarity.
+            PromptError: the phrase means nothing that is known (the message names the three nearest with their
+                similarity), a side that the structure does not have, several structures, or what not to segment.
         """
         said = _REQUEST.sub("", phrase)
-        name = self._named(phrase) or self._named(said)
+        name = self._named(phrase) or self._named(said) or self._named(_GENERAL.sub(" ", said))
         if name is not None:
             return self._match(phrase, name, 1.0, is_exact=True)
-        side, stem = phrase_key(said)[0], without_side(said)
+        self._check_one_thing(phrase, said)
+        side, stem = phrase_key(said)[0], without_side(_GENERAL.sub(" ", said))
         if not stem:
             raise PromptError(f'The phrase "{phrase}" names nothing to segment. Write for example "left kidney".')
         spelled = correct_spelling(stem, self._stems)
@@ -127,7 +140,7 @@ class PhraseBook:
         if self._embed is None:
             raise _unknown(phrase, closest_spellings(stem, self._stems), f" To understand more: {GET_TEXT_MODEL}")
         nearest = self._nearest(stem)
-        if not nearest or nearest[0][1] < THRESHOLD:
+        if not nearest or nearest[0][1] < self._threshold:
             shown = [(family.name, similarity) for family, similarity in nearest[:3]]
             raise _unknown(phrase, shown or closest_spellings(stem, self._stems))
         family, similarity = nearest[0]
@@ -142,7 +155,8 @@ class PhraseBook:
         """Which classes of an expert a phrase names, the best first, each with the similarity.
 
         Where no side was said, both sides answer: "kidney" gives "kidney_left" and "kidney_right". A class of another
-        side, or one without a side where a side was said, never does.
+        side, or one without a side where a side was said, never does. A class that answers but is not the same, as
+        "portal_vein_and_splenic_vein" for "portal vein", has the similarity of the two names.
 
         Raises:
             PromptError: as :meth:`find`, when the phrase is not itself the name of a class.
@@ -152,8 +166,12 @@ class PhraseBook:
             return [(name, 1.0) for name in own]
         match = self.find(phrase)
         known = {name: self._named(name) for name in classes}
-        answering = [name for wanted in match.names for name in classes if known[name] == wanted]
-        return [(name, match.similarity) for name in dict.fromkeys(answering)]
+        return [
+            (name, min(match.similarity, self._likeness(match.name, wanted)))
+            for wanted in match.names
+            for name in dict.fromkeys(classes)
+            if known[name] == wanted
+        ]
 
     def best_class(self, phrase: str, classes: Sequence[str]) -> tuple[str, float] | None:
         """The first of :meth:`best_classes`, or None if no class means what the phrase means.
@@ -192,6 +210,26 @@ class PhraseBook:
         """The name that a phrase is or is a synonym of, with and without what stands in parentheses."""
         return self._names.get(phrase_key(phrase)) or self._names.get(phrase_key(_IN_PARENTHESES.sub(" ", phrase)))
 
+    def _likeness(self, name: str, other: str) -> float:
+        """Cosine similarity of two names; 1 for those that differ in the side alone."""
+        if known_families()[name] is known_families()[other]:
+            return 1.0
+        return float(self._vectors[self._rows[name]] @ self._vectors[self._rows[other]])
+
+    def _check_one_thing(self, phrase: str, said: str) -> None:
+        """Raise PromptError for what an embedding does not tell from a name: "not the liver", "liver and spleen"."""
+        if _NEGATION.search(said):
+            raise PromptError(
+                f'The phrase "{phrase}" says what not to segment. Name what to segment, and click the rest away.'
+            )
+        parts = dict.fromkeys(self._named(part) for part in _ENUMERATION.split(said))
+        names = [name for name in parts if name is not None]
+        if len(names) > 1:
+            raise PromptError(
+                f'The phrase "{phrase}" names several structures: {", ".join(names)}. Give each a segment '
+                "and a phrase of its own."
+            )
+
     def _nearest(self, stem: str) -> list[tuple[Family, float]]:
         """Families by similarity of meaning; those that contradict a word or number of the phrase are left out."""
         similarities = self._stem_vectors @ cast("Embed", self._embed)(stem)
@@ -213,8 +251,8 @@ class PhraseBook:
         if not side:  # only one side has a name, such as the left atrial appendage
             return next(family.by_side[side] for side in SIDES if side in family.by_side)
         raise PromptError(
-            f'The phrase "{phrase}" seems to mean the {side} part of "{family.name}", which is no known structure of its '
-            f"own. Write one of: {', '.join(family.by_side.values())}."
+            f'The phrase "{phrase}" seems to mean the {side} part of "{family.name}", which is no known structure of '
+            f"its own. Write one of: {', '.join(family.by_side.values())}."
         )
 
     def _match(self, phrase: str, name: str, similarity: float, *, is_exact: bool = False) -> PhraseMatch:
