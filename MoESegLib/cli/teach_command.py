@@ -16,6 +16,7 @@ from .output import Progress
 
 if TYPE_CHECKING:
     from ..training.cases import Case
+    from ..training.held_out import HeldOut
     from ..training.teach import TeachResult
 
 
@@ -43,6 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "openvino"))
     parser.add_argument("--cache", type=Path, help="folder of embeddings and of the checkpoint")
     parser.add_argument("--license", default="not stated", help="of the expert, for its card")
+    parser.add_argument("--general", action="store_true", help="it answers clicks where no other expert knows")
     parser.add_argument("--replace", action="store_true", help="replace an expert of that name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
@@ -73,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
             minutes=args.minutes,
             epochs=args.epochs,
             seed=args.seed,
-            output=lambda done: install_pack(done.pack, card_of(done, cases, command, args.license), args.replace),
+            output=lambda done: install_pack(
+                done.pack, card_of(done, cases, command, args.license, general=args.general), args.replace
+            ),
             progress=_reporter(progress, args.json),
             plan=Plan(batch=args.batch, least_steps=args.least_steps, learning_rate=args.rate),
             engine=teaching_engine(args.runtime),
@@ -109,23 +113,27 @@ def describe(result: TeachResult) -> dict[str, Any]:
 def as_text(result: TeachResult) -> str:
     """The learning curve as a Markdown table, the base first."""
     best = max(result.history, key=lambda epoch: epoch.held_out.score)
+    columns = ["box", "one click", *([] if result.held_out.automatic is None else ["no prompt"])]
     lines = [
         f"{result.name}: {', '.join(result.classes)}; {result.samples} structures on slices of "
         f"{len(result.train_cases)} images, held out {result.held_out.masks} of {result.held_out.patients} patients; "
         f"{result.steps_per_second:.3f} steps/s",
         "",
-        "| | steps | seconds | loss | box | one click |",
-        "|---|---|---|---|---|---|",
-        f"| base | | | | {result.base.box:.3f} | {result.base.click:.3f} |",
+        f"| | steps | seconds | loss | {' | '.join(columns)} |",
+        "|---" * (4 + len(columns)) + "|",
+        f"| base | | | | {_dices(result.base, len(columns))} |",
     ]
     for epoch in result.history:
         loss = "" if epoch.loss is None else f"{epoch.loss:.3f}"
         mark = " (kept)" if epoch is best else ""
-        lines.append(
-            f"| epoch {epoch.epoch}{mark} | {epoch.steps} | {epoch.seconds:.0f} | {loss} | {epoch.held_out.box:.3f} "
-            f"| {epoch.held_out.click:.3f} |"
-        )
+        dices = _dices(epoch.held_out, len(columns))
+        lines.append(f"| epoch {epoch.epoch}{mark} | {epoch.steps} | {epoch.seconds:.0f} | {loss} | {dices} |")
     return "\n".join(lines)
+
+
+def _dices(held_out: HeldOut, columns: int) -> str:
+    found = [held_out.box, held_out.click, held_out.automatic][:columns]
+    return " | ".join("" if value is None else f"{value:.3f}" for value in found)
 
 
 def _reporter(progress: Progress, quiet: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Which packs of experts see a prompt in which form, and whose answer counts: one gate over the base and all packs."""
+"""The gate over the base and all packs of experts: who is asked, in which form, and whose answer counts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,23 @@ from .protocol import ExpertLogits, ModelPrompt
 
 BASE = "base"
 BASE_KINDS = frozenset({"box"})
+MOST_ASKED = 2
+"""Packs that say they know are asked up to this many, the surest first: each takes 0.1 to 0.2 s."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the gate knows about a pack.
+
+    Attributes:
+        kinds: of prompts it was taught.
+        classes: names of what it was taught.
+        general: it was taught what a click is on many sorts of images, and answers clicks where no other pack knows.
+    """
+
+    kinds: frozenset[str]
+    classes: tuple[str, ...] = ()
+    general: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +49,63 @@ class PackAnswer:
         experts: the one chosen inside the pack first.
         quality: its predicted IoU as it comes from the network, not cut to [0, 1].
         as_given: whether it saw the prompt as it was given.
+        knows: whether it was taught such a thing; True for the base, which is asked about everything.
     """
 
     experts: list[ExpertLogits]
     quality: float
     as_given: bool
+    knows: bool = True
+
+
+def packs_to_ask(
+    prompt: ModelPrompt, traits: Mapping[str, Traits], odds: Mapping[str, float | None], named: Sequence[str] = ()
+) -> list[str]:
+    """The packs that are decoded, the surest first.
+
+    Those that know (log-odds above 0), and those that cannot tell; for clicks that no pack knows, the general ones. The
+    pack the user chose is always among them.
+
+    Args:
+        odds: log-odds of every pack that it was taught such a thing; None where it has no judge.
+        named: packs with a class that the phrase of the prompt names.
+    """
+    drawn = is_drawn(prompt)
+    candidates = [name for name in traits if drawn or (name in named if prompt.text else _is_automatic(traits[name]))]
+    special = [name for name in candidates if not traits[name].general]
+    special.sort(key=lambda name: _sure(odds[name]), reverse=True)
+    knowing = [name for name in special if (odds[name] or 0.0) > 0][:MOST_ASKED]
+    asked = [*knowing, *(name for name in special if odds[name] is None)]
+    if not drawn and not asked:
+        asked = special[:1] or candidates[:1]  # taught the phrase or task, not this sort of image; a note says so
+    if drawn and not asked and prompt.box is None:
+        asked = [name for name in candidates if traits[name].general]
+    chosen = (prompt.expert or "").split("/")[0]
+    return [*asked, *([chosen] if chosen in traits and chosen not in asked else [])]
+
+
+def knows(odds: float | None) -> bool:
+    """Whether a pack was taught such a thing, or cannot tell."""
+    return odds is None or odds > 0
+
+
+def is_drawn(prompt: ModelPrompt) -> bool:
+    """Whether something of the prompt lies at a place of the image."""
+    return len(prompt.points) > 0 or prompt.box is not None or prompt.logits is not None
 
 
 def views_of(prompt: ModelPrompt, kinds: Mapping[str, frozenset[str]]) -> list[View]:
     """The forms of a prompt that the base and the packs understand; equal forms are one view.
 
-    The base gets what it was trained on, a box, so that its answer is that of the base model without experts.
+    The base gets what it was trained on, a box, so that its answer is that of the base model without experts. It has
+    nothing to say to a phrase, or when there is no prompt.
 
     Args:
         kinds: by pack, the kinds of prompts it was trained for.
     """
     found: dict[bytes, View] = {}
-    for name, understood in {BASE: BASE_KINDS, **kinds}.items():
+    everyone = {BASE: BASE_KINDS, **kinds} if is_drawn(prompt) else kinds
+    for name, understood in everyone.items():
         seen, as_given = _seen_by(prompt, understood)
         found.setdefault(seen.key, View(seen, {})).as_given[name] = as_given
     return list(found.values())
@@ -57,10 +114,10 @@ def views_of(prompt: ModelPrompt, kinds: Mapping[str, frozenset[str]]) -> list[V
 def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tuple[ExpertLogits, ...]:
     """All answers, the one that counts first.
 
-    The highest predicted IoU counts: it is in the same unit for every pack and the base, which the gate logits of packs
-    taught apart are not. Who saw the prompt as it was given goes before who saw a box made from it, since the quality
-    of a mask in a box says nothing about the box. The base comes last, so it answers only if it is better than every
-    pack.
+    Of those who know, the highest predicted IoU counts: it is in the same unit for every pack and the base, which the
+    gate logits of packs taught apart are not. Who saw the prompt as it was given goes before who saw a box made from
+    it, since the quality of a mask in a box says nothing about the box. The base comes last, so it answers only if it
+    is better than every pack that knows, or if none does.
 
     Args:
         answers: by pack, the base last.
@@ -68,10 +125,11 @@ def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tupl
     """
     everyone = [entry for answer in answers.values() for entry in answer.experts]
     named = next((entry for entry in everyone if entry.expert == expert), None)
-    if named is None and expert is not None:
+    if named is None and expert is not None and BASE in answers:
         named = answers[BASE].experts[0]
     if named is None:
         candidates = [answer for answer in answers.values() if answer.as_given] or list(answers.values())
+        candidates = [answer for answer in candidates if answer.knows] or candidates
         named = max(candidates, key=lambda answer: answer.quality).experts[0]
     pack = next(answer.experts for answer in answers.values() if any(entry is named for entry in answer.experts))
     return (named, *_without(named, pack), *_without(named, [entry for entry in everyone if entry not in pack]))
@@ -81,8 +139,20 @@ def _without(one: ExpertLogits, entries: Sequence[ExpertLogits]) -> list[ExpertL
     return [entry for entry in entries if entry is not one]
 
 
+def _sure(odds: float | None) -> float:
+    return 0.0 if odds is None else odds
+
+
+def _is_automatic(traits: Traits) -> bool:
+    return "automatic" in traits.kinds
+
+
 def _seen_by(prompt: ModelPrompt, kinds: frozenset[str]) -> tuple[ModelPrompt, bool]:
     """A prompt as someone sees it who understands these kinds, and whether nothing had to become a box."""
+    if "text" not in kinds and prompt.text is not None:
+        prompt = dataclasses.replace(prompt, text=None)
+    if not is_drawn(prompt):
+        return prompt, True
     has_points, has_mask = len(prompt.points) > 0, prompt.logits is not None
     if has_points and "point" in kinds or not has_points and prompt.box is not None:
         # The earlier answer is left out for those who do not take it; the prompts themselves are all there.

@@ -106,7 +106,7 @@ def _with_experts(network: Sam, weights_id: str, runtime: Runtime, experts: Sequ
     from ..models.segmote import UNTRAINED_PACK
     from ..models.segmote.asymmetric import AsymmetricSegMoTE
     from .expert_loading import load_packs
-    from .segmote_lite import SegMoTELite
+    from .segmote_lite import SegMoTELite, traits_of
 
     mixture = AsymmetricSegMoTE(network).eval()
     loaded = load_packs(mixture, "lite-medsam", weights_id, experts)
@@ -114,9 +114,9 @@ def _with_experts(network: Sam, weights_id: str, runtime: Runtime, experts: Sequ
     if experts is None and not loaded.cards:
         mixture.add_pack(UNTRAINED_PACK)
         packs_id = content_key(UNTRAINED_PACK)
-    kinds = {card.name: frozenset(card.prompts) for card in loaded.cards}
+    traits = {card.name: traits_of(card) for card in loaded.cards}
     encoder = _lite_encoder(network, weights_id, runtime)
-    return SegMoTELite(mixture, encoder, weights_id, packs_id, kinds, loaded.notes)
+    return SegMoTELite(mixture, encoder, weights_id, packs_id, traits, loaded.notes)
 
 
 def _segmote(path: Path, weights_id: str) -> SliceModel:

@@ -1,30 +1,48 @@
-"""LiteMedSAM with packs of SegMoTE experts: the experts answer, the base stays at hand."""
+"""LiteMedSAM with packs of SegMoTE experts: the experts that know answer, the base stays at hand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
+from ..core.errors import PromptError
 from ..models.segmote import UNTRAINED_PACK
 from .cache import content_key
 from .encoders import SliceEncoder
-from .expert_gate import BASE, BASE_KINDS, PackAnswer, order_answers, views_of
+from .expert_gate import (
+    BASE,
+    BASE_KINDS,
+    PackAnswer,
+    Traits,
+    View,
+    is_drawn,
+    knows,
+    order_answers,
+    packs_to_ask,
+    views_of,
+)
+from .expert_phrases import Said, hear
 from .lite_medsam import LiteMedSAM
+from .prompt_features import prompt_features
 from .protocol import Embedding, ExpertLogits, ModelPrompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..models.sam.build import Sam
-    from ..models.segmote.asymmetric import AsymmetricSegMoTE, PackOutput
+    from ..models.segmote.asymmetric import AsymmetricSegMoTE, ExpertPack, PackOutput
 
 UNTRAINED_NOTE = "No expert has been taught yet: every expert answers as the base model."
-_KINDS = frozenset({"box", "point", "mask"})
+UNKNOWN_NOTE = "{} was not taught on images like this; look at the answer with care."
+GENERAL_NOTE = "No expert was taught this kind of image or structure: the general expert answers."
+BASE_NOTE = "No expert was taught this kind of image or structure: the base model answers."
+_KINDS = frozenset({"box", "point", "mask", "text", "automatic"})
 """Kinds of prompts that the networks take; a pack that was taught others gets them converted."""
 
 
 class SegMoTELite(LiteMedSAM):
-    """Answers with the expert that the gate chose; the other experts and the base are the alternatives.
+    """Answers with the expert that the gate chose; the other experts that were asked and the base are the alternatives.
 
     It understands what its packs were taught. Until there is one, it understands what the base understands, and every
     expert answers as the base.
@@ -32,7 +50,7 @@ class SegMoTELite(LiteMedSAM):
     Args:
         network: with the base's published weights, in eval mode.
         packs_id: hash of the packs' weights and cards, for cache keys.
-        kinds: by pack, the kinds of prompts it was trained for; boxes by default.
+        traits: by pack; a pack without is given boxes only.
         notes: what the user should know with every answer.
     """
 
@@ -44,47 +62,147 @@ class SegMoTELite(LiteMedSAM):
         encoder: SliceEncoder,
         weights_id: str,
         packs_id: str,
-        kinds: Mapping[str, frozenset[str]] | None = None,
+        traits: Mapping[str, Traits] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(cast("Sam", network), encoder, weights_id)
         self.experts = network
-        self.kinds = {name: BASE_KINDS | (kinds or {}).get(name, BASE_KINDS) & _KINDS for name in network.packs}
-        self.native = BASE_KINDS.union(*self.kinds.values())
+        given = {name: (traits or {}).get(name, Traits(BASE_KINDS)) for name in network.packs}
+        self.traits = {
+            name: dataclasses.replace(trait, kinds=BASE_KINDS | trait.kinds & _KINDS) for name, trait in given.items()
+        }
+        self.native = BASE_KINDS.union(*(trait.kinds for trait in self.traits.values()))
         # Taught with masks means taught with the previous answer beside the next click.
         self.refines = "mask" in self.native
-        # Of the last slice: what its prompts share took a third of the time of each.
-        self._image_features: tuple[Embedding, dict[str, Tensor]] | None = None
+        # Of the last slice, by pack: what its prompts share took a third of the time of each.
+        self._features: tuple[Embedding, dict[str, Tensor]] | None = None
         self.decoder_id = content_key(self.name, weights_id, packs_id)
         self.notes = (*notes, UNTRAINED_NOTE) if UNTRAINED_PACK in network.packs else notes
 
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
-        """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`.
+
+        Raises:
+            PromptError: no expert was taught what the phrase names, or none segments without a prompt.
+        """
         import torch
 
-        device, position = self.decoder.device, self.decoder.position
-        answers: dict[str, PackAnswer] = {}
+        said = self._hear(prompt)
         with torch.inference_mode():
-            image = embedding["image"].to(device, torch.float32)
-            early = embedding["early"].to(device, torch.float32)
-            if self._image_features is None or self._image_features[0] is not embedding:
-                self._image_features = embedding, self.experts.image_features(image, early)
-            features = self._image_features[1]
-            for view in views_of(prompt, self.kinds):
-                tensors = self.decoder.tensors(view.prompt)
-                packs = [name for name in view.as_given if name != BASE]
-                if BASE in view.as_given:
-                    output = self.experts(image, early, **tensors, position=position, features=features, only=packs)
-                    found = output.packs
-                    quality = float(output.base_quality[0, 0])
-                    entry = ExpertLogits(BASE, output.base_logits[0, 0].cpu().numpy(), min(1.0, max(0.0, quality)))
-                    answers[BASE] = PackAnswer([entry], quality, view.as_given[BASE])
-                else:
-                    found = self.experts.answer_alone(packs, image, position, features, **tensors)
-                for name, pack in found.items():
-                    quality = float(pack.quality[0, int(pack.chosen[0])])
-                    answers[name] = PackAnswer(expert_answers(name, pack), quality, view.as_given[name])
-        return order_answers({name: answers[name] for name in (*self.kinds, BASE)}, prompt.expert)
+            odds = self.odds(embedding, prompt)
+            names = packs_to_ask(prompt, self.traits, odds, tuple(said))
+            if not names and not is_drawn(prompt):
+                raise PromptError(
+                    f"{self.name} has no expert for this prompt. Teach one, or click on the target or draw a box."
+                )
+            answers: dict[str, PackAnswer] = {}
+            for view in views_of(prompt, {name: self.traits[name].kinds for name in names}):
+                answers |= self._answers(embedding, view, said)
+        answers = {
+            name: dataclasses.replace(answer, knows=name == BASE or knows(odds[name]) or self.traits[name].general)
+            for name, answer in answers.items()
+        }
+        ordered = order_answers({name: answers[name] for name in (*names, BASE) if name in answers}, prompt.expert)
+        return self._with_notes(ordered, odds, said)
+
+    def odds(self, embedding: Embedding, prompt: ModelPrompt) -> dict[str, float | None]:
+        """Log-odds of every pack that it was taught what the prompt asks for; None for packs without a judge."""
+        features, found = None, {}
+        for name, module in self.experts.packs.items():
+            scope = cast("ExpertPack", module).scope
+            if scope is not None and features is None:
+                features = prompt_features(embedding, prompt, self.mask_grid).to(self.decoder.device)
+            found[name] = None if scope is None else float(scope(features)[0])
+        return found
+
+    def _hear(self, prompt: ModelPrompt) -> dict[str, Said]:
+        """By pack, the phrase of the prompt; a drawn prompt whose phrase says nothing to any pack stands without it."""
+        if prompt.text is None:
+            return {}
+        try:
+            return hear(prompt.text, {n: trait.classes for n, trait in self.traits.items() if "text" in trait.kinds})
+        except PromptError:
+            if is_drawn(prompt):
+                return {}
+            raise
+
+    def _answers(self, embedding: Embedding, view: View, said: Mapping[str, Said]) -> dict[str, PackAnswer]:
+        """What the packs of one view, and the base if it is among them, answer."""
+        from ..models.segmote.asymmetric import AskedTensors
+
+        image = embedding["image"].to(self.decoder.device, dtype=self.decoder.position.dtype)
+        tensors = self.decoder.tensors(view.prompt)
+        packs = [name for name in view.as_given if name != BASE]
+        features = self._image_features(embedding, image, packs)
+        position, answers = self.decoder.position, {}
+        outputs: dict[str, list[PackOutput]] = {}
+        if BASE in view.as_given:
+            plain = (
+                packs if view.prompt.text is None else []
+            )  # with a box they read the same pass
+            output = self.experts(image, image, **tensors, position=position, features=features, only=plain)
+            quality = float(output.base_quality[0, 0])
+            entry = ExpertLogits(BASE, output.base_logits[0, 0].cpu().numpy(), min(1.0, max(0.0, quality)))
+            answers[BASE] = PackAnswer([entry], quality, view.as_given[BASE])
+            outputs = {name: [output.packs[name]] for name in plain}
+        for name in packs:
+            vectors = [] if name in outputs else self._vectors(view.prompt, said.get(name))
+            for vector in vectors:
+                asked = AskedTensors(**tensors, text=vector, automatic=view.prompt.automatic)
+                found = self.experts.answer_alone([name], image, position, features, asked)[name]
+                outputs.setdefault(name, []).append(found)
+            experts, quality = _united(name, outputs[name])
+            answers[name] = PackAnswer(experts, quality, view.as_given[name])
+        return answers
+
+    def _vectors(self, prompt: ModelPrompt, said: Said | None) -> Sequence[Tensor | None]:
+        """How often a pack is asked, and with which phrase: a phrase alone once for every class that it names."""
+        import torch
+
+        if prompt.text is None or said is None or (is_drawn(prompt) and len(said.vectors) > 1):
+            return [None]
+        return [torch.from_numpy(vector.copy())[None].to(self.decoder.device) for vector in said.vectors]
+
+    def _image_features(self, embedding: Embedding, image: Tensor, packs: Sequence[str]) -> dict[str, Tensor]:
+        """What the prompts on the last slice share, of the packs that were asked on it."""
+        if self._features is None or self._features[0] is not embedding:
+            self._features = embedding, {}
+        features = self._features[1]
+        early = embedding["early"].to(self.decoder.device, dtype=image.dtype)
+        for name in packs:
+            if name not in features:
+                features[name] = cast("ExpertPack", self.experts.packs[name]).image_features(image, early)
+        return features
+
+    def _with_notes(
+        self, ordered: tuple[ExpertLogits, ...], odds: Mapping[str, float | None], said: Mapping[str, Said]
+    ) -> tuple[ExpertLogits, ...]:
+        """Every answer with what the user should know when it counts."""
+        nobody = bool(odds) and not any(knows(value) for name, value in odds.items() if not self.traits[name].general)
+
+        def notes(entry: ExpertLogits) -> tuple[str, ...]:
+            name = entry.expert.split("/")[0]
+            if name == BASE:
+                return (BASE_NOTE,) if nobody else ()
+            heard = said[name].notes if name in said else ()
+            if self.traits[name].general:
+                return (*heard, GENERAL_NOTE) if nobody else heard
+            return heard if knows(odds[name]) else (*heard, UNKNOWN_NOTE.format(name))
+
+        return tuple(dataclasses.replace(entry, notes=notes(entry)) for entry in ordered)
+
+
+def _united(name: str, outputs: Sequence[PackOutput]) -> tuple[list[ExpertLogits], float]:
+    """The masks of one pack, the chosen one first, and its quality; several objects are one mask."""
+    import numpy as np
+
+    found = [expert_answers(name, output) for output in outputs]
+    quality = min(float(output.quality[0, int(output.chosen[0])]) for output in outputs)
+    if len(found) == 1:
+        return found[0], quality
+    first = found[0]
+    logits = [np.maximum.reduce([experts[place].logits for experts in found]) for place in range(len(first))]
+    return [dataclasses.replace(entry, logits=one) for entry, one in zip(first, logits, strict=True)], quality
 
 
 def expert_answers(pack_name: str, pack: PackOutput) -> list[ExpertLogits]:
@@ -100,3 +218,8 @@ def expert_answers(pack_name: str, pack: PackOutput) -> list[ExpertLogits]:
         )
         for token in order
     ]
+
+
+def traits_of(card: Any) -> Traits:
+    """What the gate knows of a pack from its :class:`~MoESegLib.experts.card.ExpertCard`."""
+    return Traits(frozenset(card.prompts), tuple(entry.name for entry in card.classes), card.general)

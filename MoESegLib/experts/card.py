@@ -123,6 +123,7 @@ class ExpertCard:
             box that the base model would get.
         license: of the pack.
         created: date, YYYY-MM-DD.
+        general: it answers clicks where no other expert knows.
         moeseg_version: that made it.
         size_bytes: of the tensors; 0 until :func:`~MoESegLib.experts.pack_file.write_pack` fills it in.
         sha256: of the tensors and of this card without this field; "" until then.
@@ -143,6 +144,7 @@ class ExpertCard:
     measured: tuple[Measurement, ...]
     license: str
     created: str
+    general: bool = False
     moeseg_version: str = __version__
     method: str = METHOD
     format_version: int = FORMAT_VERSION

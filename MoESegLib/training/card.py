@@ -9,24 +9,30 @@ from ..experts.card import BaseModel, ExpertCard, ExpertClass, Measurement, Trai
 from ..experts.pack_file import sizes_of
 from ..weights.store import weights_id_of
 from .cases import Case
-from .engine import BASE, TAUGHT_PROMPTS
+from .engine import BASE
 from .teach import TeachResult
 
 NOT_STATED = "not stated"
 
 
-def card_of(result: TeachResult, cases: Sequence[Case], command: str, license_name: str = NOT_STATED) -> ExpertCard:
+def card_of(
+    result: TeachResult, cases: Sequence[Case], command: str, license_name: str = NOT_STATED, *, general: bool = False
+) -> ExpertCard:
     """The card of a taught pack.
 
     Args:
         cases: all that :func:`~.teach.teach` was given.
         command: what makes the numbers again.
         license_name: of the pack.
+        general: it answers clicks where no other expert knows.
     """
     held, base = result.held_out, result.base
+    found = [("box", held.box, base.box), ("click", held.click, base.click)]
+    if held.automatic is not None:
+        found.append(("auto", held.automatic, None))
     measured = tuple(
         Measurement("held-out patients of the training data", prompt, dice, without, held.patients, command)
-        for prompt, dice, without in (("box", held.box, base.box), ("click", held.click, base.click))
+        for prompt, dice, without in found
     )
     title = ", ".join(result.classes[:4]) + (" ..." if len(result.classes) > 4 else "")
     return ExpertCard(
@@ -37,11 +43,12 @@ def card_of(result: TeachResult, cases: Sequence[Case], command: str, license_na
         sizes=sizes_of(result.pack),
         classes=tuple(ExpertClass.named(name) for name in result.classes),
         modalities=tuple(sorted({case.modality for case in cases if case.modality})),
-        prompts=tuple(sorted(TAUGHT_PROMPTS)),
+        prompts=tuple(sorted(result.prompts)),
         training=_training_data([case for case in cases if case.name in set(result.train_cases)]),
         measured=measured,
         license=license_name,
         created=datetime.date.today().isoformat(),
+        general=general,
     )
 
 

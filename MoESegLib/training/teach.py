@@ -11,18 +11,21 @@ from pathlib import Path
 
 from ..core.cancel import CancelToken
 from ..core.errors import OutputError, TrainingError
+from ..engines.prompt_features import feature_width
 from ..engines.slice_engine import SliceEngine
 from ..experts.card import RESERVED_NAMES
 from ..models.segmote.asymmetric import ExpertPack
 from ..weights.store import models_home
 from .cases import Case, split_cases
 from .embeddings import EmbeddingStore
-from .engine import attach, detach_all, network_of, teaching_engine
+from .engine import TAUGHT_PROMPTS, attach, detach_all, network_of, teaching_engine
 from .held_out import HeldOut, measure, summarize
 from .loop import Epoch, Loop, Plan
 from .phrases import phrase_vectors
 from .progress import TeachProgress, part_of, silent
+from .reference import ReferencePrompts, load_reference, none_known
 from .samples import LEAST_PIXELS, Collecting, Probe, Sample, collect_probes, collect_samples
+from .scope import fit_scope, gather_evidence
 from .world import World
 
 DEFAULT_EPOCHS = 20
@@ -39,6 +42,7 @@ class TeachResult:
         held_out: of the best epoch; it was chosen by this number, so report another test set where there is one.
         base: the model without experts, asked in the same way; it turns a click into a box.
         classes: what was learned.
+        prompts: kinds that it was taught.
         samples: structures on slices.
         train_cases, held_out_cases: names.
     """
@@ -49,6 +53,7 @@ class TeachResult:
     held_out: HeldOut
     base: HeldOut
     classes: tuple[str, ...]
+    prompts: frozenset[str]
     samples: int
     train_cases: tuple[str, ...]
     held_out_cases: tuple[str, ...]
@@ -127,9 +132,11 @@ def teach(
     phrases = phrase_vectors(classes)
     loop = Loop(engine, pack, samples, probes, store, phrases, plan, identity, checkpoint, world, started)
     history = loop.run(part_of(progress, _ENCODING_SHARE, 1.0), cancel)
+    pack.scope = fit_scope(gather_evidence(samples, store, _reference(engine), seed, cancel))
     best = max((epoch.held_out for epoch in history), key=lambda held_out: held_out.score)
     names = (tuple(case.name for case in some) for some in (train, held))
-    result = TeachResult(name, pack.cpu(), tuple(history), best, base, classes, len(samples), *names)
+    prompts = TAUGHT_PROMPTS | ({"text"} if phrases else set()) | ({"automatic"} if how.automatic else set())
+    result = TeachResult(name, pack.cpu(), tuple(history), best, base, classes, prompts, len(samples), *names)
     if world.is_first:
         if output is not None:
             output(result)
@@ -157,6 +164,13 @@ def _samples(
             f"{LEAST_PIXELS} pixels on a slice. Check the names of the classes."
         )
     return samples
+
+
+def _reference(engine: SliceEngine) -> ReferencePrompts:
+    """Prompts on other images; none where the base is not the one that they were made with."""
+    network, known = network_of(engine), load_reference()
+    width = feature_width(network.prompt_encoder.embed_dim, network.early_channels)
+    return known if known.features.shape[1] == width else none_known(width)
 
 
 def _check_classes(classes: Sequence[str], how: Collecting) -> None:

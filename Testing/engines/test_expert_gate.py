@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from MoESegLib.engines.expert_gate import PackAnswer, order_answers, views_of
+from MoESegLib.engines.expert_gate import PackAnswer, Traits, order_answers, packs_to_ask, views_of
 from MoESegLib.engines.protocol import ExpertLogits, ModelPrompt
 
 KINDS = {
@@ -70,6 +72,61 @@ def test_without_a_box_the_base_gets_the_prompt_and_does_not_count(box_alone) ->
     assert found["clicks"] == (1, None, False, True)
 
 
+def test_a_phrase_is_for_who_takes_phrases_and_the_base_says_nothing_without_a_prompt_at_a_place() -> None:
+    kinds = {"talks": frozenset({"box", "point", "text"}), "points": frozenset({"box", "point"})}
+    drawn = views_of(ModelPrompt(**POINT, text="liver", box_alone=lambda: MADE), kinds)
+    heard = {name: view.prompt.text for view in drawn for name in view.as_given}
+    assert heard == {"base": None, "talks": "liver", "points": None}
+    alone = views_of(ModelPrompt(text="liver"), {"talks": kinds["talks"]})
+    assert [view.as_given for view in alone] == [{"talks": True}]
+    assert [view.as_given for view in views_of(ModelPrompt(automatic=True), kinds)] == [{"talks": True, "points": True}]
+
+
+TRAITS = {
+    "liver": Traits(frozenset({"box", "point", "text"}), ("liver",)),
+    "lungs": Traits(frozenset({"box", "point", "automatic"}), ("lung",)),
+    "tumors": Traits(frozenset({"box", "point"}), ("tumor",)),
+    "anything": Traits(frozenset({"box", "point"}), ("liver", "tumor"), general=True),
+}
+NOBODY = dict.fromkeys(TRAITS, -3.0)
+
+
+def asked(prompt: ModelPrompt, named: tuple[str, ...] = (), **odds: float | None) -> list[str]:
+    return packs_to_ask(prompt, TRAITS, {**NOBODY, **odds}, named)
+
+
+def test_only_packs_that_know_are_decoded_the_surest_first() -> None:
+    assert asked(ModelPrompt(**POINT), lungs=1.0, liver=2.0) == ["liver", "lungs"]
+    assert asked(ModelPrompt(box=BOX), tumors=0.5) == ["tumors"]
+    assert asked(ModelPrompt(box=BOX), liver=1.0, lungs=3.0, tumors=2.0) == ["lungs", "tumors"]  # two are enough
+
+
+def test_a_pack_without_a_judge_is_always_asked() -> None:
+    assert asked(ModelPrompt(box=BOX), liver=None) == ["liver"]
+    assert asked(ModelPrompt(box=BOX), liver=None, lungs=1.0) == ["lungs", "liver"]
+
+
+def test_clicks_that_nobody_knows_go_to_the_general_pack_and_boxes_to_the_base_alone() -> None:
+    assert asked(ModelPrompt(**POINT), anything=-9.0) == ["anything"]
+    assert asked(ModelPrompt(box=BOX), anything=9.0) == []
+    assert asked(ModelPrompt(**POINT), liver=0.1, anything=9.0) == ["liver"]
+
+
+def test_the_pack_that_the_user_chose_is_always_asked() -> None:
+    assert asked(ModelPrompt(box=BOX, expert="tumors/2")) == ["tumors"]
+    assert asked(ModelPrompt(box=BOX, expert="tumors/2"), liver=1.0) == ["liver", "tumors"]
+    assert asked(ModelPrompt(box=BOX, expert="base")) == []
+
+
+def test_a_phrase_goes_to_a_pack_that_was_taught_it_even_on_a_strange_image() -> None:
+    phrase = ModelPrompt(text="liver")
+    assert asked(phrase, ("liver", "anything")) == ["liver"]
+    assert asked(phrase, ("anything",)) == ["anything"]
+    assert asked(phrase, ()) == []
+    assert asked(ModelPrompt(automatic=True)) == ["lungs"]
+    assert asked(ModelPrompt(**POINT, text="liver"), ("liver",), tumors=1.0) == ["tumors"]  # the place decides
+
+
 def answers(**qualities: tuple[float, bool]) -> dict[str, PackAnswer]:
     """Two experts a pack, one in the base."""
     return {
@@ -102,6 +159,13 @@ def test_qualities_above_one_still_differ() -> None:
 def test_who_saw_the_prompt_itself_goes_before_who_saw_a_box_made_from_it() -> None:
     assert order(answers(a=(0.5, True), b=(0.9, False), base=(0.95, False)))[0] == "a/0"
     assert order(answers(a=(0.5, False), b=(0.9, False), base=(0.8, False)))[0] == "b/0"
+
+
+def test_who_does_not_know_answers_only_if_nobody_else_does() -> None:
+    found = answers(a=(0.99, True), base=(0.5, True))
+    found["a"] = dataclasses.replace(found["a"], knows=False)
+    assert order(found) == ["base", "a/0", "a/1"]
+    assert order({"a": found["a"]}) == ["a/0", "a/1"]
 
 
 def test_the_user_goes_before_the_gate() -> None:

@@ -17,7 +17,7 @@ from MoESegLib.engines import load_engine
 from MoESegLib.engines.cache import EngineCache
 from MoESegLib.engines.expert_loading import LoadedPacks, load_packs
 from MoESegLib.engines.protocol import Context, ExpertLogits
-from MoESegLib.engines.segmote_lite import SegMoTELite
+from MoESegLib.engines.segmote_lite import SegMoTELite, traits_of
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.experts import store
 from MoESegLib.experts.card import BaseModel
@@ -55,8 +55,8 @@ def load(lite_engine: SliceEngine, packs: dict[str, Path]) -> Callable[..., Slic
         if names not in engines:
             mixture = AsymmetricSegMoTE(base.decoder.network).eval()
             loaded = load_packs(mixture, "lite-medsam", LITE_SHA256, [packs[name] for name in names])
-            kinds = {card.name: frozenset(card.prompts) for card in loaded.cards}
-            engines[names] = SliceEngine(SegMoTELite(mixture, base.encoder, LITE_SHA256, loaded.id, kinds))
+            traits = {card.name: traits_of(card) for card in loaded.cards}
+            engines[names] = SliceEngine(SegMoTELite(mixture, base.encoder, LITE_SHA256, loaded.id, traits))
         return engines[names]
 
     return with_packs
@@ -174,7 +174,7 @@ def test_an_engine_comes_with_the_installed_packs_and_their_notes(own_packs, lit
     path = find_pack("refine").path
     path.write_bytes(path.read_bytes()[:-4])
     model = load_engine("segmote-lite", runtime="torch").model
-    assert model.kinds == {"box": {"box"}, "click": {"box", "point"}}
+    assert {name: trait.kinds for name, trait in model.traits.items()} == {"box": {"box"}, "click": {"box", "point"}}
     assert len(model.notes) == 1
     assert "refine was left out" in model.notes[0]
 

@@ -96,8 +96,8 @@ def test_what_is_no_card_is_refused(text: str) -> None:
 
 
 def test_a_newer_format_asks_for_an_update_although_its_fields_are_unknown() -> None:
-    data = json.loads(CARD.to_json()) | {"format_version": 2, "moeseg_version": "9.0", "telepathy": True}
-    with pytest.raises(WeightsError, match=r"format 2, made by MoESeg 9\.0.*Update MoESeg"):
+    data = json.loads(CARD.to_json()) | {"format_version": 3, "moeseg_version": "9.0", "telepathy": True}
+    with pytest.raises(WeightsError, match=r"format 3, made by MoESeg 9\.0.*Update MoESeg"):
         parse_card(json.dumps(data), "liver.json")
 
 

@@ -131,7 +131,8 @@ def test_measuring_reads_the_store_and_fills_it(tmp_path: Path) -> None:
     calls = engine.model.encoder.calls
     assert measure(engine, probes, store) == first
     assert engine.model.encoder.calls == calls == len(files(tmp_path))
-    result = summarize([(who, {"box": box, "click": click}) for who, box, click in (("a", 1, 0.5), ("a", 0, 0.5), ("b", 1, 0))])
+    scores = (("a", 1.0, 0.5), ("a", 0.0, 0.5), ("b", 1.0, 0.0))
+    result = summarize([(who, {"box": box, "click": click}) for who, box, click in scores])
     assert (result.box, result.click, result.masks, result.patients) == (0.75, 0.25, 3, 2)
     assert EngineCache(disk=store).get_embedding("missing") is None
 
