@@ -74,6 +74,7 @@ class BrightEngine:
         understands: kinds of prompts.
         phrases: the only phrases it does not refuse.
         spoiled: its base forgets: it answers without one voxel.
+        traits: of its packs, by name, as in ``SegMoTELite``.
     """
 
     name = "bright"
@@ -85,7 +86,7 @@ class BrightEngine:
         understands: frozenset[str] = KINDS,
         phrases: tuple[str, ...] | None = None,
         spoiled: bool = False,
-        kinds: Mapping[str, frozenset[str]] | None = None,
+        traits: Mapping[str, Any] | None = None,
     ) -> None:
         self.expert = expert
         self.radius = radius
@@ -93,7 +94,7 @@ class BrightEngine:
         self.phrases = phrases
         self.spoiled = spoiled
         self.model = self
-        self.kinds = dict(kinds or {})
+        self.traits = dict(traits or {})
         self.asked: list[tuple[Prompt, ...]] = []
         self.modalities: list[str] = []
         self.before_predict: Callable[[], None] = lambda: None
@@ -111,7 +112,7 @@ class BrightEngine:
         if self.expert == "base":
             return Prediction(MaskPatch.of(base))
         mask = self._mask(volume, prompts, self.radius)
-        if self.spoiled:
+        if self.spoiled and base.any():
             base[tuple(np.argwhere(base)[0])] = False
         return Prediction(MaskPatch.of(mask), self.expert, alternatives=(Alternative("base", MaskPatch.of(base)),))
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ..core.errors import PromptError
 from ..engines.slice_engine import SliceEngine
-from ..experts.pack_file import SUFFIX, read_pack_card
-from ..experts.store import find_pack
+from ..experts.pack_file import SUFFIX
 from ..models.segmote import UNTRAINED_PACK
 
 WITHOUT = "none"
@@ -75,15 +74,6 @@ def _parse(word: str) -> EngineName:
 
 
 def contestant(name: EngineName, engine: SliceEngine) -> Contestant:
-    """A loaded engine with what its experts were taught.
-
-    Raises:
-        UnknownModelError, WeightsError: a pack cannot be found or read.
-    """
-    files = {card.name: card for card in map(read_pack_card, (e for e in name.experts or () if isinstance(e, Path)))}
-    packs = {}
-    for pack in getattr(engine.model, "kinds", {}):
-        if pack != UNTRAINED_PACK:
-            card = files[pack] if pack in files else find_pack(pack).card
-            packs[pack] = () if card is None else tuple(entry.name for entry in card.classes)
-    return Contestant(name.label, engine, packs)
+    """A loaded engine with what its experts were taught."""
+    traits = getattr(engine.model, "traits", {})
+    return Contestant(name.label, engine, {pack: traits[pack].classes for pack in traits if pack != UNTRAINED_PACK})

@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..core.errors import GeometryError, VolumeError
 from ..core.image_io import PICTURE_SUFFIXES, file_suffix
 from ..core.modality import modality_code
+from ..core.resample import resample_nearest
 from ..core.structures import find_structure
 from ..core.volume import Volume
 
@@ -67,16 +67,17 @@ class LabeledCase:
         image, labels = Volume.read(self.image_path), Volume.read(self.label_path)
         if self.modality:
             image = dataclasses.replace(image, modality=self.modality)
-        if image.shape != labels.shape:
-            raise VolumeError(f"{self.name}: the image has shape {image.shape}, its labels {labels.shape}.")
         array = labels.array
         if labels.color or (array.dtype.kind == "f" and (array != np.floor(array)).any()):
             raise VolumeError(
                 f"{self.label_path} is not a label map: it holds colors or fractions. Give a map with one whole number "
                 "per structure."
             )
-        if not self.is_picture:  # what a picture's header says of its resolution is the scanner's or the printer's
-            _check_same_grid(image, labels, self.name)
+        if not self.is_picture:
+            return image, _onto_image(image, labels, self.name)
+        # What a picture's header says of its resolution is the scanner's or the printer's.
+        if image.shape != labels.shape:
+            raise VolumeError(f"{self.name}: the image has shape {image.shape}, its labels {labels.shape}.")
         return image, array
 
 
@@ -173,11 +174,15 @@ def _case(folder: Path, entry: Mapping[str, Any], case: Mapping[str, Any], class
     )
 
 
-def _check_same_grid(image: Volume, labels: Volume, name: str) -> None:
-    corners = np.array(list(product(*[(0, length - 1) for length in image.size])), float)
-    off = np.abs(image.ras_to_ijk(labels.to_ras(corners)) - corners).max()
-    if off > 0.5:
+def _onto_image(image: Volume, labels: Volume, name: str) -> NDArray:
+    """Labels ``[k, j, i]`` on the voxels of the image: stored as they are, in another order of axes, or as a part."""
+    if image.shape == labels.shape and np.allclose(image.ijk_to_ras, labels.ijk_to_ras, rtol=0, atol=1e-3):
+        return labels.array
+    moved = resample_nearest(labels.array, labels.ijk_to_ras, image)
+    given, found = (np.count_nonzero(array) for array in (labels.array, moved))
+    if found != given:
         raise GeometryError(
-            f"{name}: the labels do not lie on the voxels of the image (corners are {off:.1f} voxels apart). Resample "
+            f"{name}: the labels do not lie on the voxels of the image ({found} of {given} marked voxels do). Resample "
             "them onto the image, or correct the header."
         )
+    return moved

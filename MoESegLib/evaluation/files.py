@@ -71,10 +71,10 @@ class ScoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
-        if kind is None:
-            self.path.replace(self._final)
-        elif not self.count:
+        if not self.count:
             self.path.unlink(missing_ok=True)
+        elif kind is None:
+            self.path.replace(self._final)
 
 
 def _plain(score: Score) -> dict[str, Any]:

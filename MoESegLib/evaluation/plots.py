@@ -76,25 +76,27 @@ def _draw_panel(canvas: _Canvas, corner: tuple[int, int], name: str, points: Seq
     step = max(1, math.ceil(last / 10))
     for click in range(1, last + 1, step):
         canvas.text((place(click, 0)[0], bottom + 6), str(click), "ma")
-    title = "mean of the sets" if name == ALL else f"{name} ({points[0].masks} masks, {points[0].patients} patients)"
+    title = "mean of the sets" if name == ALL else f"{name} ({points[0].masks} masks)"
     canvas.text(((left + right) / 2, top - 16), title, "mm")
     canvas.text(((left + right) / 2, bottom + 24), "clicks", "ma")
     canvas.text((left - 6, top - 14), "Dice", "rm")
     for number in range(len(points[0].cells)):
-        _draw_curve(canvas, [(row.click, row.cells[number].dice) for row in points], _color(number), place)
+        values = [(row.click, row.cells[number].dice) for row in points]
+        # Equal curves cover each other: the earlier ones are wider.
+        _draw_curve(canvas, values, _color(number), place, 2 + 2 * (len(points[0].cells) - 1 - number))
         in_box = box.cells[number].dice if box is not None else None
         if in_box is not None:
             canvas.dashes(place(1, in_box.mean), place(last, in_box.mean), _color(number))
     canvas.line([(left, top), (left, bottom), (right, bottom)], (60, 60, 60), 1)
 
 
-def _draw_curve(canvas: _Canvas, points, color: Color, place) -> None:
+def _draw_curve(canvas: _Canvas, points, color: Color, place, width: int) -> None:
     known = [(click, value) for click, value in points if value is not None]
     band = [(click, value) for click, value in known if value.low is not None]
     if len(band) > 1:
         upper = [place(click, value.high) for click, value in band]
         canvas.polygon(upper + [place(click, value.low) for click, value in reversed(band)], color)
-    canvas.line([place(click, value.mean) for click, value in known], color, 2)
+    canvas.line([place(click, value.mean) for click, value in known], color, width)
     for click, value in known:
         canvas.dot(place(click, value.mean), color)
 

@@ -71,11 +71,23 @@ def test_labels_of_another_size_or_place_or_kind_are_refused(data: Path) -> None
     moved = volume.ijk_to_ras.copy()
     moved[0, 3] += 5
     Volume(np.ones(volume.shape, np.uint8), moved).write(case.label_path)
-    with pytest.raises(GeometryError, match=r"10\.0 voxels apart"):
+    with pytest.raises(GeometryError, match=r"of 7200 marked voxels"):
         case.load()
     Volume(np.full(volume.shape, 0.5, np.float32), volume.ijk_to_ras).write(case.label_path)
     with pytest.raises(VolumeError, match="fractions"):
         case.load()
+
+
+def test_labels_stored_in_another_order_of_axes_come_onto_the_image(data: Path) -> None:
+    volume = volume_set(data, "CT")
+    case = read_cases(data, "organs")[0]
+    _, expected = case.load()
+    # i and j change places, and the first slice is left out.
+    swapped = np.ascontiguousarray(expected[1:].swapaxes(1, 2))
+    matrix = volume.ijk_to_ras @ np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
+    Volume(swapped, matrix).write(case.label_path)
+    _, found = case.load()
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
