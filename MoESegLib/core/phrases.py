@@ -207,8 +207,9 @@ class PhraseBook:
         return self._vectors[[self._rows[stem] for stem in self._stems]]
 
     def _named(self, phrase: str) -> str | None:
-        """The name that a phrase is or is a synonym of, with and without what stands in parentheses."""
-        return self._names.get(phrase_key(phrase)) or self._names.get(phrase_key(_IN_PARENTHESES.sub(" ", phrase)))
+        """The name that a phrase is or is a synonym of, with and without what stands in parentheses, unless a side."""
+        whole, outside = phrase_key(phrase), phrase_key(_IN_PARENTHESES.sub(" ", phrase))
+        return self._names.get(whole) or (self._names.get(outside) if whole[0] == outside[0] else None)
 
     def _likeness(self, name: str, other: str) -> float:
         """Cosine similarity of two names; 1 for those that differ in the side alone."""

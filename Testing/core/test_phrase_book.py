@@ -196,7 +196,7 @@ def test_a_refusal_names_the_three_nearest_and_how_to_understand_more(book: Phra
     assert "moeseg models get minilm-text" in message
 
 
-@pytest.mark.parametrize("phrase", ["left liver", "right spleen", "left middle lobe"])
+@pytest.mark.parametrize("phrase", ["left liver", "liver (left)", "right spleen", "left middle lobe"])
 def test_a_side_that_a_structure_does_not_have_is_refused(book: PhraseBook, phrase: str) -> None:
     with pytest.raises(PromptError, match="no known structure of its own. Write one of: "):
         book.find(phrase)
