@@ -16,6 +16,8 @@ class ExpertsView:
         self.ui = ui
         self.panel = panel
         self._listed = None
+        self._packs = []
+        self._stamp = None
         connect(ui.expertsList, "itemChanged(QListWidgetItem*)", self.onSwitch)
         connect(ui.expertsList, "itemSelectionChanged()", self.refresh_buttons)
         connect(ui.importExpertButton, "clicked()", self.onImport)
@@ -27,11 +29,15 @@ class ExpertsView:
         from MoESegLib.core.errors import WeightsError
         from MoESegLib.experts.store import list_packs
 
-        try:
-            return list_packs()
-        except WeightsError as error:
-            self.panel.say(str(error))
-            return []
+        stamp = self.panel.workbench.models.experts_stamp()
+        if stamp != self._stamp:  # reading the cards of ten experts takes too long to do it every second
+            self._stamp = stamp
+            try:
+                self._packs = list_packs()
+            except WeightsError as error:
+                self._packs = []
+                self.panel.say(str(error))
+        return self._packs
 
     def onSwitch(self, item):
         from MoESegLib.experts.store import set_enabled

@@ -147,8 +147,10 @@ class TeachSources:
 
     def scene_text(self, source):
         """One segmentation of the scene in words."""
-        text = _("{title}: {names} (patient {patient})")
-        return text.format(title=source.title, names=", ".join(source.classes), patient=source.patient)
+        text = f"{source.title}: {', '.join(source.classes)}"
+        if source.title.startswith(f"{source.patient} / "):
+            return text  # the image stands for the patient
+        return text + _(" (patient {patient})").format(patient=source.patient)
 
     def folder_text(self):
         """The folder in words."""

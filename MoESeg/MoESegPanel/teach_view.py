@@ -15,6 +15,9 @@ GENERAL_EXPERT = "click"
 """The shipped expert that was taught a bit of everything; others start from it."""
 
 BASE = "lite-medsam"
+WORSE = 0.005
+"""Dice by which an expert may be worse than the base before the panel warns."""
+
 _LOOK_SECONDS = 1.0
 _CURVE_HEIGHT = 150
 
@@ -262,8 +265,8 @@ class TeachView:
         if shown:
             bar.setValue(round(100 * fraction))
             left = round(self.desk.seconds_left)
-            minutes = _("at most {minutes}:{seconds:02d} left").format(minutes=left // 60, seconds=left % 60)
-            bar.setFormat(f"{message}, {minutes}" if self.desk.is_running else message)
+            minutes = _(", at most {minutes}:{seconds:02d} left").format(minutes=left // 60, seconds=left % 60)
+            bar.setFormat(message + minutes if left else message)
         self.show_curve()
 
     def show_curve(self):
@@ -305,9 +308,15 @@ class TeachView:
                 part += _(" (without the expert {dice:.2f})").format(dice=entry.base_dice)
             parts.append(part)
         patients = max((entry.cases for entry in card.measured), default=0)
-        text = _("{name} is ready. On {count} patient(s) not used for learning, Dice: {parts}.").format(
-            name=card.name, count=patients, parts=", ".join(parts)
+        who = _("1 patient") if patients == 1 else _("{count} patients").format(count=patients)
+        text = _("{name} is ready. On {patients} not used for learning, Dice (1 is perfect): {parts}.").format(
+            name=card.name, patients=who, parts=", ".join(parts)
         )
-        if patients < 3:
+        worse = [entry for entry in card.measured if (entry.base_dice or 0.0) > entry.dice + WORSE]
+        if worse:
+            text += " " + _("With {prompts} it does worse than no expert: give it more time or more patients.").format(
+                prompts=", ".join(names.get(entry.prompt, entry.prompt) for entry in worse)
+            )
+        elif patients < 3:
             text += " " + _("That is a weak test: try it on more patients before you rely on it.")
         return text

@@ -131,8 +131,10 @@ class ModelLibrary:
 
     def _experts(self, name: str) -> object:
         """Differs after the experts that a model would load changed."""
-        if not self.takes_experts(name):
-            return None
+        return self.experts_stamp() if self.takes_experts(name) else None
+
+    def experts_stamp(self) -> object:
+        """Differs after experts were added, removed, or switched on or off; cheap enough for the timer."""
         return frozenset((file.name, _changed(file)) for file in packs_home().glob("[!.]*"))
 
     def why_not(self, name: str) -> str:

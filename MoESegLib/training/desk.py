@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,16 +154,17 @@ class TeachingDesk:
             if metrics:
                 self._note(metrics)
 
-        (self._teach or teach)(
-            cases,
-            lesson.name,
-            minutes=lesson.minutes,
-            start_from=start_from,
-            output=lambda result: self._write(result, cases, lesson),
-            progress=progress,
-            cancel=token,
-            collecting=Collecting(varied=1, automatic=lesson.automatic),
-        )
+        with _leave_a_core():
+            (self._teach or teach)(
+                cases,
+                lesson.name,
+                minutes=lesson.minutes,
+                start_from=start_from,
+                output=lambda result: self._write(result, cases, lesson),
+                progress=progress,
+                cancel=token,
+                collecting=Collecting(varied=1, automatic=lesson.automatic),
+            )
 
     def _note(self, metrics: Mapping[str, float]) -> None:
         if self.notes is not None:
@@ -276,3 +278,20 @@ class TeachingDesk:
 
 def _point(epoch: int, held_out: HeldOut) -> CurvePoint:
     return CurvePoint(epoch, held_out.box, held_out.click, held_out.automatic)
+
+
+@contextmanager
+def _leave_a_core() -> Iterator[None]:
+    """Learn on all cores but one, so that the user can go on segmenting.
+
+    Threads of a team wait for each other: on two cores that were busy with other work, a small run took 12 s with one
+    thread and did not end within 60 s with two.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

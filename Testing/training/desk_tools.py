@@ -25,7 +25,7 @@ def tiny_teacher(epochs: int = 2, seconds_a_step: float = 0.0) -> Callable[..., 
             progress(fraction, message, metrics)
             time.sleep(seconds_a_step)
 
-        torch.set_num_threads(1)  # of this thread; on a busy machine a team of two waits for itself most of the time
+        torch.set_num_threads(1)  # on a busy machine a team of two waits for itself most of the time
         options["collecting"] = dataclasses.replace(options["collecting"], max_slices=3, varied=0)
         return teach(
             cases,
