@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..training.teach import TeachResult
 
 
+ANEW = "none"
+
+
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("teach", help="teach an expert from segmented images")
@@ -32,7 +35,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--max-slices", type=int, help="of each case, evenly spaced")
     parser.add_argument("--varied", type=int, default=1, help="copies of each slice with other places and grays (1)")
     parser.add_argument("--automatic", action="store_true", help="also learn to segment one class without a prompt")
-    parser.add_argument("--from", dest="start_from", metavar="EXPERT", help="expert to go on teaching (name or file)")
+    start = "expert to go on teaching (name or file); the general one that ships by default, 'none' for a new one"
+    parser.add_argument("--from", dest="start_from", metavar="EXPERT", help=start)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
     length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
@@ -146,9 +150,12 @@ def _reporter(progress: Progress, quiet: bool) -> Any:
 
 
 def _start(name: str | None) -> Path | None:
-    from ..experts.store import find_pack
+    """The pack to go on from: by default the general one that ships, which knows what a click is."""
+    from ..experts.store import find_pack, list_packs
 
     if name is None:
+        return next((pack.path for pack in list_packs() if pack.shipped and pack.card and pack.card.general), None)
+    if name == ANEW:
         return None
     return Path(name) if name.endswith(".safetensors") else find_pack(name).path
 

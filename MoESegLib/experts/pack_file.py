@@ -4,7 +4,8 @@ The card travels inside, so that no pack is ever without one; ``NAME.json`` besi
 programs, written together with the pack and never read. A pack is untrusted input: nothing in it is run, and whatever
 is not exactly what its card says is refused.
 
-Tensors are float32. Half precision would save 2 MB a pack and was measured to move mask borders (docs/experts.md).
+Tensors are float16 where that holds every value exactly, as it does for taught packs, which are rounded before they are
+measured; else float32. Rounding afterwards would move mask borders (docs/experts.md).
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def write_state(path: Path, state: Mapping[str, Tensor], card: ExpertCard) -> Ex
     if path.suffix != SUFFIX:
         raise OutputError(f"An expert pack is a {SUFFIX} file, not {path.name}. Choose such a name.")
     _check_tensors(state, card, f"the experts of {card.name}")
+    state = _smallest(state)
     card = sealed(card, state)
     data = save(dict(state), {_CARD_KEY: card.to_json()})
     if len(data) > MAX_BYTES:
@@ -77,7 +79,7 @@ def write_state(path: Path, state: Mapping[str, Tensor], card: ExpertCard) -> Ex
 
 
 def read_pack(path: Path, base_sha256: str | None = None) -> tuple[ExpertCard, dict[str, Tensor]]:
-    """The card and the tensors of a pack, after every check.
+    """The card and the tensors (float32) of a pack, after every check.
 
     Args:
         base_sha256: of the weights that it must fit, or None for any.
@@ -104,7 +106,7 @@ def read_pack(path: Path, base_sha256: str | None = None) -> tuple[ExpertCard, d
             f"{path} was changed or damaged: the SHA-256 of its card and tensors is {found.sha256}, {card.sha256} "
             "expected. Get it again."
         )
-    return card, state
+    return card, {key: tensor.float() for key, tensor in state.items()}
 
 
 def read_pack_card(path: Path) -> ExpertCard:
@@ -203,14 +205,24 @@ def _card_in(data: bytes, path: Path) -> ExpertCard:
     return parse_card(text, path.name)
 
 
+def _smallest(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in half precision if that changes no value, else as they are."""
+    import torch
+
+    half = {key: tensor.half() for key, tensor in state.items()}
+    exact = all(torch.equal(half[key].float(), tensor) for key, tensor in state.items())
+    return half if exact else dict(state)
+
+
 def _check_tensors(state: Mapping[str, Tensor], card: ExpertCard, what: str) -> None:
     """Keys, shapes, type and values."""
     import torch
 
     check_state_dict(state, _expected_shapes(card.sizes), what)
+    expected = torch.float16 if all(tensor.dtype == torch.float16 for tensor in state.values()) else torch.float32
     for key, tensor in state.items():
-        if tensor.dtype != torch.float32:
-            raise WeightsError(f"{what}: {key} is {tensor.dtype}, torch.float32 expected. Write the pack with MoESeg.")
+        if tensor.dtype != expected:
+            raise WeightsError(f"{what}: {key} is {tensor.dtype}, {expected} expected. Write the pack with MoESeg.")
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{what}: {key} holds values that are not finite. Teach it again, or get another copy.")
 

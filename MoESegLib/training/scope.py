@@ -63,7 +63,7 @@ def fit_scope(evidence: Evidence) -> Scope:
     optimizer.step(loss)  # pyright: ignore[reportArgumentType] - it takes a closure that returns a tensor
     scope = Scope(len(mean))
     for name, value in (("mean", mean), ("scale", scale), ("weight", weight.detach()), ("bias", bias.detach())):
-        getattr(scope, name).copy_(value)
+        getattr(scope, name).copy_(value.half())  # as the file of the pack holds it
     return scope
 
 
