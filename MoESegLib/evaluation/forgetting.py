@@ -13,13 +13,20 @@ from .run import Score
 
 @dataclass(frozen=True)
 class GateRow:
-    """Share of the masks of one set and prompt that each pack (or "base") answered."""
+    """Who answered the masks of one set and prompt.
+
+    Attributes:
+        shares: by pack (or "base").
+        taught: share answered by a pack that was taught the structure, of the masks where there is such a pack; None
+            without any such mask.
+    """
 
     engine: str
     dataset: str
     protocol: str
     click: int
     shares: dict[str, float]
+    taught: float | None
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,27 @@ class Identity:
 
 def gate_rows(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[GateRow]:
     """Who answered, for the engines with experts; refused masks do not count."""
-    groups: dict[tuple[str, str, str, int], Counter[str]] = {}
-    with_experts = {contestant.label for contestant in contestants if contestant.packs}
+    groups: dict[tuple[str, str, str, int], list[Score]] = {}
+    packs = {
+        contestant.label: {pack: set(map(structure_key, names)) for pack, names in contestant.packs.items()}
+        for contestant in contestants
+        if contestant.packs
+    }
     for score in scores:
-        if score.engine in with_experts and score.pack:
-            groups.setdefault((score.engine, score.dataset, score.protocol, score.click), Counter())[score.pack] += 1
-    return [
-        GateRow(*key, {pack: count / counts.total() for pack, count in counts.items()})
-        for key, counts in groups.items()
-    ]
+        if score.engine in packs and score.pack:
+            groups.setdefault((score.engine, score.dataset, score.protocol, score.click), []).append(score)
+    return [_gate_row(key, group, packs[key[0]]) for key, group in groups.items()]
+
+
+def _gate_row(key: tuple[str, str, str, int], scores: Sequence[Score], packs: dict[str, set[str]]) -> GateRow:
+    counts = Counter(score.pack for score in scores)
+    by_structure = {
+        name: {pack for pack, taught in packs.items() if structure_key(name) in taught}
+        for name in {score.structure for score in scores}
+    }
+    hits = [score.pack in right for score in scores if (right := by_structure[score.structure])]
+    shares = {pack: count / len(scores) for pack, count in counts.items()}
+    return GateRow(*key, shares, sum(hits) / len(hits) if hits else None)
 
 
 def identities(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[Identity]:

@@ -185,11 +185,16 @@ def _gate_parts(scores: Sequence[Score], contestants: Sequence[Contestant]) -> l
                 entry.dataset,
                 f"{entry.protocol}, click {entry.click}" if last[entry.protocol] > 1 else entry.protocol,
                 *(_percent(entry.shares.get(pack, 0.0)) for pack in packs),
+                _NONE if entry.taught is None else _percent(entry.taught),
             ]
             for entry in mine
             if entry.click in (1, last[entry.protocol])
         ]
-        parts += [f"## Who answered: {contestant.label}", table(["set", "prompt", *packs], body)]
+        note = (
+            'Share of the masks that each expert answered. "Right": of the masks whose structure an expert was taught, '
+            "those that such an expert answered."
+        )
+        parts += [f"## Who answered: {contestant.label}", note, table(["set", "prompt", *packs, "right"], body)]
     return parts
 
 

@@ -195,12 +195,17 @@ def test_only_structures_that_no_expert_was_taught_are_in_the_forgetting_report(
 
 def test_who_answered_is_told_by_pack_and_set(data: Path) -> None:
     engines = [bright("base"), bright("experts", expert="ball/3")]
-    rows = gate_rows(run(data, engines, "box,clicks:2"), engines)
-    assert [(row.engine, row.protocol, row.click, row.shares) for row in rows] == [
-        ("experts", "box", 1, {"ball": 1.0}),
-        ("experts", "clicks:2", 1, {"ball": 1.0}),
-        ("experts", "clicks:2", 2, {"ball": 1.0}),
+    scores = run(data, engines, "box,clicks:2")
+    rows = gate_rows(scores, engines)
+    assert [(row.engine, row.protocol, row.click, row.shares, row.taught) for row in rows] == [
+        ("experts", "box", 1, {"ball": 1.0}, 1.0),
+        ("experts", "clicks:2", 1, {"ball": 1.0}, 1.0),
+        ("experts", "clicks:2", 2, {"ball": 1.0}, 1.0),
     ]
+    wrong = Contestant("experts", engines[1].engine, {"ball": ("cube",), "other": ("Balls", "ball")})
+    assert [row.taught for row in gate_rows(scores, [wrong])] == [0, 0, 0]
+    neither = Contestant("experts", engines[1].engine, {"ball": ("cube",)})
+    assert [row.taught for row in gate_rows(scores, [neither])] == [None, None, None]
 
 
 def test_engines_on_one_encoder_encode_an_image_once_and_runs_share_a_folder(data: Path, tmp_path: Path) -> None:
