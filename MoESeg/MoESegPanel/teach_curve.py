@@ -2,7 +2,7 @@
 
 import qt
 
-BOX, CLICK, AUTOMATIC = "#0072b2", "#d55e00", "#009e73"
+BOX, BOX_ON_DARK, CLICK, AUTOMATIC = "#0072b2", "#56b4e9", "#d55e00", "#009e73"
 """Colors that color-blind people can tell apart (Okabe and Ito)."""
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 110, 8, 22
@@ -23,7 +23,7 @@ def curve_pixmap(points, base, titles, width, height, background, foreground):
     painter.setRenderHint(qt.QPainter.Antialiasing)
     frame = _Frame(painter, width, height, points, foreground)
     frame.draw_axes(titles["axis"])
-    lines = [("box", BOX), ("click", CLICK), ("automatic", AUTOMATIC)]
+    lines = [("box", BOX_ON_DARK if background.lightness() < 128 else BOX), ("click", CLICK), ("automatic", AUTOMATIC)]
     shown = [(name, color) for name, color in lines if getattr(points[-1], name) is not None]
     for name, color in shown:
         frame.draw_line([(point.epoch, getattr(point, name)) for point in points], qt.QColor(color))

@@ -274,18 +274,18 @@ class TeachView:
         label, notes = self.ui.teachCurveLabel, self.desk.notes
         has_curve = notes is not None and len(notes.curve) > 0
         label.setVisible(has_curve)
-        state = (notes, label.width) if has_curve else None
-        if state is None or state == self._drawn:
+        colors = label.palette.color(qt.QPalette.Window), label.palette.color(qt.QPalette.WindowText)
+        width = max(320, self.ui.teachIntroLabel.width)
+        state = notes, width, colors[0].name()
+        if not has_curve or state == self._drawn:
             return
         self._drawn = state
         titles = {
-            "axis": _("Dice by epoch (dashed: without the expert)"),
+            "axis": _("Dice by epoch; dashed: no expert"),
             "box": _("Box"),
             "click": _("One click"),
             "automatic": _("No prompt"),
         }
-        colors = label.palette.color(qt.QPalette.Window), label.palette.color(qt.QPalette.WindowText)
-        width = max(320, self.ui.teachIntroLabel.width)
         label.setPixmap(curve_pixmap(notes.curve, notes.base, titles, width, _CURVE_HEIGHT, *colors))
 
     def refresh_result(self):
