@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,12 @@ from PySide6 import QtCore, QtWidgets  # noqa: E402
 from views import FourViews  # noqa: E402
 from views.frame import HEADER  # noqa: E402
 
+from MoESegLib.core.resample import resample_nearest  # noqa: E402
+from MoESegLib.core.results import MaskPatch  # noqa: E402
 from MoESegLib.core.volume import Volume  # noqa: E402
+from MoESegLib.mrml.segmentations import COMPLETED, create_segmentation, set_status  # noqa: E402
+from MoESegLib.mrml.volumes import local_ijk_to_ras  # noqa: E402
+from MoESegLib.mrml.writer import oriented_image  # noqa: E402
 from MoESegLib.resources import resource_path  # noqa: E402
 
 Point = tuple[float, float, float]
@@ -45,6 +52,7 @@ CAVA: Point = (37.6, 152.4, -784.5)
 CAVA_BOX: tuple[Point, Point] = ((26.5, 144.0, -784.5), (49.5, 161.5, -784.5))
 VEIN_BOX: tuple[Point, Point] = ((39.0, 170.5, -784.5), (64.5, 196.0, -784.5))
 LONGEST = 300.0  # seconds for a prediction on a slow computer
+MINUTES = 8  # of teaching
 MOST_BYTES = 400_000
 
 
@@ -280,6 +288,47 @@ def models(studio: Studio) -> None:
     save(studio.column("modelSection"), "tutorial-models")
 
 
+def teaching(studio: Studio) -> None:
+    """Three pieces of the sample CT stand in for three patients; an expert is taught for the liver, and kept."""
+    from MoESegLib.training.desk import TeachingDesk
+    from MoESegLib.weights.store import models_home
+
+    with tempfile.TemporaryDirectory() as home:  # nothing is installed among the user's own experts
+        for name in ("models", "runtime"):
+            (Path(home) / name).symlink_to(models_home() / name)
+        os.environ["MOESEG_HOME"] = home
+        view = studio.panel.loaded.widget.panel.teaching
+        view.use_desk(TeachingDesk())
+        for name, piece in (("Patient A", slice(0, 7)), ("Patient B", slice(7, 14)), ("Patient C", slice(14, 20))):
+            finished_liver(studio, name, piece)
+        studio.ui.teachSection.collapsed = False
+        studio.harness.pump(1.2)
+        studio.harness.type(studio.ui.teachNameEdit, "liver-mine")
+        studio.ui.teachMinutesSpinBox.value = MINUTES
+        studio.press("teachButton")
+        studio.harness.pump(600 + 60 * MINUTES, until=lambda: not view.is_busy())
+        save(studio.column("teachSection"), "tutorial-teach")
+        studio.press("teachKeepButton")
+        studio.ui.expertsSection.collapsed = False
+        save(studio.column("modelSection"), "tutorial-experts")
+
+
+def finished_liver(studio: Studio, name: str, piece: slice) -> None:
+    """Some slices of the sample CT as a patient, whose liver is segmented and accepted."""
+    ct = Volume.read(resource_path("Demo", "MoESegDemoCT.nrrd"))
+    labels = Volume.read(resource_path("Demo", "labels.nii.gz"))
+    values, counts = np.unique(labels.array[labels.array > 0], return_counts=True)
+    liver = (labels.array == values[counts.argmax()]).astype(np.uint8)
+    matrix = ct.ijk_to_ras.copy()
+    matrix[:3, 3] = ct.to_ras([0, 0, piece.start])
+    node = add_volume(studio.harness.scene, Volume(ct.array[piece].copy(), matrix, "CT"), name=name)
+    segmentation = create_segmentation(studio.harness.scene, node)
+    segment = segmentation.GetSegmentation().GetSegment(segmentation.GetSegmentation().AddEmptySegment("", "liver"))
+    patch = MaskPatch.of(resample_nearest(liver, labels.ijk_to_ras, ct)[piece] != 0)
+    segment.AddRepresentation("Binary labelmap", oriented_image(patch, local_ijk_to_ras(node)))
+    set_status(segment, COMPLETED)
+
+
 def organs(studio: Studio) -> None:
     """Liver, spleen and aorta through the whole volume."""
     studio.open_ct()
@@ -302,7 +351,7 @@ def organs(studio: Studio) -> None:
     save(studio.whole(), "panel-dark")
 
 
-PAGES = {page.__name__: page for page in (first_steps, clicks, overlap, lesions, models, organs)}
+PAGES = {page.__name__: page for page in (first_steps, clicks, overlap, lesions, models, teaching, organs)}
 
 
 def make(name: str) -> None:

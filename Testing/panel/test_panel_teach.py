@@ -318,6 +318,6 @@ def test_segmenting_goes_on_while_it_learns_and_the_panel_never_freezes(teach_pa
     panel.harness.pump(2.0)
     assert time.monotonic() - began < 10
     print(f"longest block while teaching: {1000 * panel.harness.longest_block:.0f} ms")
-    assert panel.harness.longest_block < 1.0  # a busy machine; measured: docs/results.md
+    assert panel.harness.longest_block < 1.0  # on a busy machine; measured: docs/teaching.md
     panel.harness.click(panel.ui.teachCancelButton)
     panel.harness.pump(30, until=lambda: not view_of(panel).is_busy())
