@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from MoESegLib.core.cancel import CancelToken
+from MoESegLib.core.errors import PromptError
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.cache import content_key
 from MoESegLib.engines.protocol import Embedding, ExpertLogits, ModelPrompt, PreparedImage
@@ -50,6 +51,10 @@ class ThresholdModel:
         cancel.check()
         self.encoded += 1
         return {"image": torch.from_numpy(prepared.pixels[:1])[None]}
+
+    def check_phrase(self, phrase: str) -> None:
+        if phrase == "unknown":
+            raise PromptError("Nobody knows what is unknown. Click on the target.")
 
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         self.before_decode()

@@ -39,14 +39,21 @@ def hear(phrase: str, classes: Mapping[str, Sequence[str]]) -> dict[str, Said]:
         PromptError: the phrase means nothing known, or nothing that any pack was taught.
     """
     book, heard = _book(), {}
+    unknown: PromptError | None = None
     for name, taught in classes.items():
-        found = [(one, score, book.embedding_of(one)) for one, score in book.best_classes(phrase, taught)]
+        try:
+            found = [(one, score, book.embedding_of(one)) for one, score in book.best_classes(phrase, taught)]
+        except PromptError as error:  # the book does not know it; another pack may have a class of that very name
+            unknown = error
+            continue
         known = [(one, score, vector) for one, score, vector in found if vector is not None]
         if known:
             notes = tuple(
                 f'"{phrase}" was understood as {one} (similarity {score:.2f}).' for one, score, _ in known if score < 1
             )
             heard[name] = Said(tuple(one for one, _, _ in known), tuple(vector for _, _, vector in known), notes)
+    if not heard and unknown is not None:
+        raise unknown
     if not heard:
         known_to_packs = sorted({one.replace("_", " ") for taught in classes.values() for one in taught})
         what = f"They know: {', '.join(known_to_packs)}." if known_to_packs else "None takes phrases yet."

@@ -189,6 +189,14 @@ class SliceModel(Protocol):
         """Run the image encoder; polls ``cancel`` between blocks."""
         ...
 
+    def check_phrase(self, phrase: str) -> None:
+        """Refuse a phrase that it could not answer alone; asked only of models that take phrases.
+
+        Raises:
+            PromptError: with what it knows instead.
+        """
+        ...
+
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """Run the mask decoder; the first answer is the chosen one, the others are alternatives."""
         ...

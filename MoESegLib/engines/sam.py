@@ -60,6 +60,9 @@ class SamModel:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.encode`."""
         return {"image": self.encoder.encode(prepared.pixels, cancel)["image"]}
 
+    def check_phrase(self, phrase: str) -> None:
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.check_phrase`."""
+
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`."""
         logits, quality = self.decoder.decode(embedding, prompt)

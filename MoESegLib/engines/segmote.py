@@ -62,6 +62,9 @@ class SegMoTEModel:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.encode`."""
         return self.encoder.encode(prepared.pixels, cancel)
 
+    def check_phrase(self, phrase: str) -> None:
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.check_phrase`."""
+
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`; the routed expert first, then the others."""
         import torch

@@ -79,6 +79,14 @@ class SegMoTELite(LiteMedSAM):
         self.decoder_id = content_key(self.name, weights_id, packs_id)
         self.notes = (*notes, UNTRAINED_NOTE) if UNTRAINED_PACK in network.packs else notes
 
+    def check_phrase(self, phrase: str) -> None:
+        """See :meth:`MoESegLib.engines.protocol.SliceModel.check_phrase`."""
+        hear(phrase, self._vocabulary())
+
+    def _vocabulary(self) -> dict[str, tuple[str, ...]]:
+        """Classes of the packs that take phrases."""
+        return {name: trait.classes for name, trait in self.traits.items() if "text" in trait.kinds}
+
     def decode(self, embedding: Embedding, prompt: ModelPrompt) -> tuple[ExpertLogits, ...]:
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`.
 
@@ -120,7 +128,7 @@ class SegMoTELite(LiteMedSAM):
         if prompt.text is None:
             return {}
         try:
-            return hear(prompt.text, {n: trait.classes for n, trait in self.traits.items() if "text" in trait.kinds})
+            return hear(prompt.text, self._vocabulary())
         except PromptError:
             if is_drawn(prompt):
                 return {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import PromptError
 from ..core.intensity import Window, default_window, to_uint8
-from ..core.prompts import Prompt
+from ..core.prompts import Prompt, TextPrompt, WholeSlicePrompt
 from ..core.results import Prediction
 from ..core.volume import Volume
 from .assemble import SliceAnswer, assemble, unite
@@ -49,6 +49,10 @@ class SliceEngine:
                     f"{', '.join(sorted(self.understands))}. Choose another model or prompt."
                 )
         check_prompts(volume, prompts)
+        if all(isinstance(prompt, WholeSlicePrompt) for prompt in prompts):  # beside a drawing a phrase only helps
+            for prompt in prompts:
+                if isinstance(prompt, TextPrompt):
+                    self.model.check_phrase(prompt.text)
         placed = place_prompts(volume, prompts, extent)
         if extent == "volume":
             check_one_axis(volume, placed.slices)

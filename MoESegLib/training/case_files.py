@@ -25,6 +25,7 @@ from typing import Any
 
 from ..core.errors import TrainingError
 from ..core.image_io import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+from ..core.modality import modality_code
 from .cases import Case
 from .scene_files import SUFFIX as SCENE_SUFFIX
 from .scene_files import cases_of_bundle
@@ -34,7 +35,6 @@ _IMAGE_END = re.compile(r"([_-](img|image)|_0000)$", re.IGNORECASE)
 _IMAGE_FOLDERS = {"images", "imagestr"}
 _LABEL_FOLDERS = {"labels", "labelstr", "masks", "segmentations"}
 _SUFFIXES = {*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".seg.nrrd"}
-_MODALITIES = {"CT": "CT", "MR": "MR", "PET": "PT", "ULTRASOUND": "US"}
 
 
 def find_cases(
@@ -85,7 +85,7 @@ def _from_manifest(path: Path, datasets: Collection[str], wanted: frozenset[str]
 def _manifest_case(folder: Path, entry: dict[str, Any], case: dict[str, Any], wanted: frozenset[str] | None) -> Case:
     names = entry["labels"] if isinstance(entry["labels"], dict) else {}
     classes = {int(number): str(name) for number, name in names.items() if int(number) != 0}
-    modality = _MODALITIES.get(re.split(r"[ ,(]", str(entry.get("modality", "")).upper())[0], "")
+    modality = modality_code(str(entry.get("modality", "")))
     # A set that names one class and has higher numbers counts the objects of that class (cells).
     instances = len(classes) == 1 and max(case.get("label_values") or [1]) > max(classes)
     return Case(

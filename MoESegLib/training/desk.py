@@ -170,7 +170,8 @@ class TeachingDesk:
         if self.notes is not None:
             automatic = metrics.get("automatic")
             point = CurvePoint(int(metrics["epoch"]), metrics["box"], metrics["click"], automatic)
-            self.notes = self.notes.with_point(point)
+            base = CurvePoint(0, metrics["base_box"], metrics["base_click"], None)
+            self.notes = dataclasses.replace(self.notes.with_point(point), base=base)
             write_notes(self._notes_file, self.notes)
 
     def _write(self, result: TeachResult, cases: Sequence[Case], lesson: Lesson) -> None:

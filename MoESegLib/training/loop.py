@@ -100,6 +100,7 @@ class Loop:
     Args:
         engine: a teaching engine with the pack attached.
         phrases: embedding of the name of each structure that has one.
+        base: what the model without experts reached, for reports.
         identity: hash of what is learned from; together with the plan it tells this run's checkpoint from another's.
         checkpoint: the file that is replaced every half minute and after every epoch.
         started: ``time.monotonic()`` when the user's time began to count.
@@ -113,6 +114,7 @@ class Loop:
         probes: Sequence[Probe],
         store: EmbeddingStore,
         phrases: Mapping[str, NDArray[np.float32]],
+        base: HeldOut,
         plan: Plan,
         identity: str,
         checkpoint: Path,
@@ -120,7 +122,7 @@ class Loop:
         started: float,
     ) -> None:
         self.engine, self.pack, self.samples, self.probes, self.store = engine, pack, samples, probes, store
-        self.phrases, self.plan, self.checkpoint, self.world = phrases, plan, checkpoint, world
+        self.phrases, self.base, self.plan, self.checkpoint, self.world = phrases, base, plan, checkpoint, world
         self.identity = hashlib.sha256(f"{identity}|{plan!r}|{world.size}".encode()).hexdigest()
         self.network: AsymmetricSegMoTE = network_of(engine)
         self.optimizer = torch.optim.AdamW(pack.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
@@ -253,6 +255,9 @@ class Loop:
             return
         last = self.at.curve()[-1]
         metrics = {"epoch": float(last.epoch), "box": last.held_out.box, "click": last.held_out.click}
+        metrics |= {"base_box": self.base.box, "base_click": self.base.click}
+        if last.held_out.automatic is not None:
+            metrics["automatic"] = last.held_out.automatic
         if last.loss is not None:
             metrics["loss"] = last.loss
         message = f"epoch {last.epoch}: box {last.held_out.box:.3f}, one click {last.held_out.click:.3f}"

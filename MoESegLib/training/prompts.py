@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..evaluation.simulated import center_click
+
 LARGEST_JITTER = 5.0
 """Mask pixels by which a side of a drawn box may be wrong (LiteMedSAM was trained with 0 to 5 outward)."""
 _OUTWARD, _INWARD = 0.10, 0.05
@@ -67,7 +69,7 @@ def first_clicks(targets: NDArray[np.bool_], sources: Sequence[np.random.Generat
     points = []
     for target, source in zip(targets, sources, strict=True):
         at_center = source.random() < 0.5
-        points.append(deepest_pixel(target) if at_center else _any_pixel(target, source))
+        points.append(center_click(target) if at_center else _any_pixel(target, source))
     return Clicks(np.array(points, np.float32)[:, None], np.ones((len(targets), 1), np.int64))
 
 
@@ -83,12 +85,13 @@ def rough_logits(targets: NDArray[np.bool_], sources: Sequence[np.random.Generat
 
 
 def error_clicks(
-    masks: NDArray[np.bool_], targets: NDArray[np.bool_], sources: Sequence[np.random.Generator] | None = None
+    masks: NDArray[np.bool_], targets: NDArray[np.bool_], sources: Sequence[np.random.Generator]
 ) -> Clicks:
     """One click into the largest connected error of each mask ``[B, G, G]``: inside where it misses, else outside.
 
     Args:
-        sources: draw among the pixels that lie at least half as deep as the deepest one; None clicks the deepest.
+        sources: draw among the pixels that lie at least half as deep as the deepest one. The user of an evaluation
+            clicks the deepest (:func:`~MoESegLib.evaluation.simulated.error_click`).
     """
     errors = masks != targets
     missed, spurious = _components(errors & targets), _components(errors & ~targets)
@@ -101,7 +104,7 @@ def error_clicks(
             continue
         sizes = np.bincount(numbers[numbers > 0])
         largest = numbers == int(sizes.argmax())
-        chosen = deepest_pixel(largest) if sources is None else _deep_pixel(largest, sources[index])
+        chosen = _deep_pixel(largest, sources[index])
         points[index, 0] = chosen
         labels[index, 0] = int(targets[index, chosen[1], chosen[0]])
     return Clicks(points, labels)
@@ -114,13 +117,6 @@ def _components(masks: NDArray[np.bool_]) -> NDArray[np.int32]:
     components = np.zeros(masks.shape, np.int32)
     ndimage.label(masks, apart, output=components)
     return components
-
-
-def deepest_pixel(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """The pixel (x, y) of a mask ``[G, G]`` farthest from its border, the image border included."""
-    depth, (row, column) = _depth(mask)
-    deepest = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(deepest[1]) + column, int(deepest[0]) + row
 
 
 def _deep_pixel(mask: NDArray[np.bool_], source: np.random.Generator) -> tuple[int, int]:

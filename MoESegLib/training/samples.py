@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,11 @@ from ..core.volume import Volume
 from ..engines.convert import mask_to_logits
 from ..engines.placement import SliceKey
 from ..engines.slice_engine import SliceEngine
+from ..evaluation.targets import evenly
 from .augment import vary
 from .cases import Case, LabeledImage, Structure
-from .embeddings import EmbeddingStore, ensure_embedding
+from .embeddings import EmbeddingStore, embedding_key, ensure_embedding
 from .progress import TeachProgress, silent
-
-Item = TypeVar("Item")
 
 LEAST_PIXELS = 10
 """Smaller structures on a slice are left out, counted on the image and on the model's mask grid."""
@@ -78,6 +77,8 @@ class Collecting:
         varied: copies of every slice with other places and gray values (:func:`~.augment.vary`).
         automatic: also one sample a slice of all that it holds, to be found without a prompt.
         seed: of the varied copies.
+        until: ``time.monotonic()`` after which slices that were not encoded before are left out, except the first; None
+            means that all are encoded.
     """
 
     max_slices: int | None = None
@@ -85,6 +86,12 @@ class Collecting:
     varied: int = 0
     automatic: bool = False
     seed: int = 0
+    until: float | None = None
+
+    @property
+    def in_time(self) -> bool:
+        """Whether slices may still be encoded."""
+        return self.until is None or time.monotonic() < self.until
 
 
 def collect_samples(
@@ -121,7 +128,7 @@ def collect_samples(
             for copy in range(how.varied + 1):
                 cancel.check()
                 seen = shown if copy == 0 else _varied(shown, copy, how.seed)
-                samples += _slice_samples(engine, seen, case, store, cancel)
+                samples += _slice_samples(engine, seen, case, store, cancel, may_encode=how.in_time or not samples)
     return samples
 
 
@@ -174,14 +181,6 @@ def labeled_slices(image: LabeledImage) -> list[tuple[SliceKey, list[Structure]]
     return [((axis, index), found[index]) for index in sorted(found)]
 
 
-def evenly(items: Sequence[Item], at_most: int | None) -> list[Item]:
-    """At most that many items, evenly spaced, both ends left out first."""
-    if at_most is None or len(items) <= at_most:
-        return list(items)
-    positions = (np.arange(at_most) + 0.5) * len(items) / at_most
-    return [items[int(position)] for position in positions]
-
-
 @dataclass(frozen=True, eq=False)
 class _Shown:
     """A slice as it is displayed, with its structures: name, mask ``[row, column]``, and whether it is all there is."""
@@ -220,9 +219,11 @@ def _has_side(name: str) -> bool:
 
 
 def _slice_samples(
-    engine: SliceEngine, shown: _Shown, case: Case, store: EmbeddingStore, cancel: CancelToken
+    engine: SliceEngine, shown: _Shown, case: Case, store: EmbeddingStore, cancel: CancelToken, *, may_encode: bool
 ) -> Iterator[Sample]:
     prepared = engine.model.prepare(shown.image, shown.spacing)
+    if not may_encode and embedding_key(engine, prepared) not in store:
+        return
     grid, side = engine.model.mask_grid, prepared.pixels.shape[-1]
     used = (max(1, round(prepared.resized[0] * grid / side)), max(1, round(prepared.resized[1] * grid / side)))
     for name, mask, whole in shown.targets:

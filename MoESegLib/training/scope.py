@@ -20,9 +20,10 @@ from ..core.cancel import CancelToken
 from ..core.structures import find_structure
 from ..engines.prompt_features import prompt_features
 from ..engines.protocol import ModelPrompt
+from ..evaluation.simulated import center_click
 from ..models.segmote.scope import Scope
 from .embeddings import EmbeddingStore
-from .prompts import deepest_pixel, jittered_boxes
+from .prompts import jittered_boxes
 from .reference import ReferencePrompts
 from .samples import Sample
 
@@ -124,7 +125,7 @@ def _prompts(
     """A box, a click, and the image alone; a click and a box where nothing is taught."""
     target = sample.target
     box = tuple(float(edge) for edge in jittered_boxes(target[None], [source])[0])
-    found = [(ModelPrompt(), True), (_click(deepest_pixel(target)), True), (ModelPrompt(box=box), True)]
+    found = [(ModelPrompt(), True), (_click(center_click(target)), True), (ModelPrompt(box=box), True)]
     elsewhere = _elsewhere(everything, sample.used, source)
     if elsewhere is not None:
         x, y = elsewhere

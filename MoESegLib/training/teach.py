@@ -30,6 +30,8 @@ from .world import World
 
 DEFAULT_EPOCHS = 20
 _ENCODING_SHARE = 0.2
+_ENCODING_TIME = 0.4
+"""Share of the minutes after which no further slice is encoded: what was encoded is learned from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +124,17 @@ def teach(
     store = EmbeddingStore(folder / "embeddings")
     probes = collect_probes(engine, held, held_out_masks, how.automatic)
     encoding = part_of(progress, 0.0, _ENCODING_SHARE)
-    samples = _samples(engine, train, store, world, how, encoding, cancel)
+    samples = _samples(engine, train, store, world, _in_time(how, plan, started), encoding, cancel)
     classes = tuple(sorted({sample.structure for sample in samples}))
     _check_classes(classes, how)
     base = summarize(measure(engine, probes, store, cancel))
     pack = attach(engine, name, start_from, seed, automatic=how.automatic)
-    identity = _identity(engine, name, samples, probes, start_from)
+    identity = _identity(engine, name, samples if plan.minutes is None else (), probes, start_from)
     checkpoint = folder / f"{name}.run.safetensors"
     phrases = phrase_vectors(classes)
-    loop = Loop(engine, pack, samples, probes, store, phrases, plan, identity, checkpoint, world, started)
+    loop = Loop(engine, pack, samples, probes, store, phrases, base, plan, identity, checkpoint, world, started)
     history = loop.run(part_of(progress, _ENCODING_SHARE, 1.0), cancel)
+    _check_learned(history, minutes)
     pack.scope = fit_scope(gather_evidence(samples, store, _reference(engine), seed, cancel))
     best = max((epoch.held_out for epoch in history), key=lambda held_out: held_out.score)
     names = (tuple(case.name for case in some) for some in (train, held))
@@ -164,6 +167,21 @@ def _samples(
             f"{LEAST_PIXELS} pixels on a slice. Check the names of the classes."
         )
     return samples
+
+
+def _in_time(how: Collecting, plan: Plan, started: float) -> Collecting:
+    """With a time limit, a part of the time for encoding."""
+    if plan.minutes is None:
+        return how
+    return dataclasses.replace(how, until=started + 60 * plan.minutes * _ENCODING_TIME)
+
+
+def _check_learned(history: Sequence[Epoch], minutes: float | None) -> None:
+    if history[-1].steps == 0:
+        raise TrainingError(
+            f"The time was over before anything was learned: {minutes:g} minutes went into encoding and measuring. "
+            "Give more minutes, or fewer slices of each case (--max-slices). What was encoded stays."
+        )
 
 
 def _reference(engine: SliceEngine) -> ReferencePrompts:
@@ -211,7 +229,10 @@ def _folder(cache: Path | None) -> Path:
 def _identity(
     engine: SliceEngine, name: str, samples: Sequence[Sample], probes: Sequence[Probe], start: ExpertPack | Path | None
 ) -> str:
-    """Hash of everything that a run learns from."""
+    """Hash of everything that a run learns from.
+
+    With a time limit how many samples there are depends on the machine, so they do not count.
+    """
     digest = hashlib.sha256(f"{engine.model.encoder_id}|{name}".encode())
     for sample in samples:
         digest.update(f"{sample.embedding}|{sample.structure}|{sample.dataset}|{sample.automatic}".encode())

@@ -264,3 +264,11 @@ def test_scribbles_correct_too(ball: Volume) -> None:
     path = [at(ball, i, 20, 4) for i in range(20, 27)]
     after = mask_of(ball, AutomaticPrompt(ras=at(ball, 0, 0, 4)), ScribblePrompt(path, False, plane="axial"))
     assert after[4, 20, 20:27].sum() == 0 and after[4, 12, 23] == 1
+
+
+def test_a_phrase_that_the_model_does_not_know_is_refused_before_anything_changes(ball: Volume) -> None:
+    engine = SliceEngine(ThresholdModel(frozenset({"box", "point", "text"})))
+    phrase = TextPrompt("unknown", ras=at(ball, 5, 5, 3))
+    with pytest.raises(PromptError, match="Nobody knows"):
+        engine.check(ball, [phrase], "slice")
+    engine.check(ball, [phrase, PointPrompt(at(ball, 5, 5, 3))], "slice")  # there the place decides

@@ -18,7 +18,7 @@ from MoESegLib.engines.cache import EngineCache
 from MoESegLib.engines.protocol import Context
 from MoESegLib.training.embeddings import EmbeddingStore, embedding_key
 from MoESegLib.training.held_out import measure, summarize
-from MoESegLib.training.samples import Collecting, collect_probes, collect_samples, evenly
+from MoESegLib.training.samples import Collecting, collect_probes, collect_samples
 
 
 def files(folder: Path) -> list[Path]:
@@ -135,9 +135,3 @@ def test_measuring_reads_the_store_and_fills_it(tmp_path: Path) -> None:
     result = summarize([(who, {"box": box, "click": click}) for who, box, click in scores])
     assert (result.box, result.click, result.masks, result.patients) == (0.75, 0.25, 3, 2)
     assert EngineCache(disk=store).get_embedding("missing") is None
-
-
-def test_evenly_takes_as_many_as_asked_from_the_middle_of_equal_parts() -> None:
-    assert evenly(range(10), 2) == [2, 7]
-    assert evenly(range(3), 5) == [0, 1, 2]
-    assert evenly(range(100), None) == list(range(100))
