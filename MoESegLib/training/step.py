@@ -18,6 +18,8 @@ from .prompts import Clicks, error_clicks, first_clicks, generator, jittered_box
 
 TEXT_ALONE, TEXT_BESIDE = 0.25, 0.2
 """How often a phrase is asked alone, and how often it comes beside a click."""
+MOST_CORRECTIONS = 3
+"""Clicks that correct an answer, one after the other."""
 MASK_PRIOR = 0.3
 """How often a sample without prompt comes with a rough mask (SegMoTE's random mask prior)."""
 
@@ -85,9 +87,9 @@ def train_step(
     """Add the gradients of a batch to the pack's parameters; returns the loss, averaged over the prompts.
 
     Every image is asked for by a box and by a click, sometimes by a phrase; in half of the batches one of them is then
-    corrected by a click into the largest error, together with the logits it corrects, as the engine gives them. What
-    the prompts of an image share, 44 % of the time of a single prompt on one CPU core, is computed once, forward and
-    backward; each prompt's graph is freed before the next, which bounds the memory.
+    corrected by one to three clicks, each into the largest error that is left, together with the logits it corrects, as
+    the engine gives them. What the prompts of an image share, 44 % of the time of a single prompt on one CPU core, is
+    computed once, forward and backward; each prompt's graph is freed before the next, which bounds the memory.
     """
     sources = [generator(seed, epoch, index) for index in batch.indices]
     with in_half(batch.image.device):
@@ -106,10 +108,12 @@ def train_step(
     rounds = _without_prompt(batch, sources) if batch.automatic else _prompted(batch, pack, sources)
     # The whole batch takes the same turn, since a tensor holds the same number of clicks for each image.
     corrected = int(sources[0].integers(2 * len(rounds)))
-    for number, asked in enumerate(rounds):
-        output = ask(asked)
+    for number, first in enumerate(rounds):
+        asked, output = first, ask(first)
         if number == corrected:
-            ask(_correction(asked, output, batch, sources))
+            for _ in range(1 + int(sources[0].integers(MOST_CORRECTIONS))):
+                asked = _correction(asked, output, batch, sources)
+                output = ask(asked)
     features.backward(shared.grad)
     for parameter in pack.parameters():
         if parameter.grad is not None:
