@@ -54,7 +54,7 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     for card in model_cards().values():
         size = "shares weights" if card.uses else card.size_text
-        print(f"{card.name:<18} {states[card.name]:<10} {card.dimension:<3} {size:<15} {', '.join(card.prompts)}")
+        print(f"{card.name:<18} {states[card.name]:<10} {card.dimension:<4} {size:<15} {', '.join(card.prompts)}")
         print(f"{'':<18} {card.title}; license: {card.license}")
     return 0
 
