@@ -145,9 +145,7 @@ class SegMoTELite(LiteMedSAM):
         position, answers = self.decoder.position, {}
         outputs: dict[str, list[PackOutput]] = {}
         if BASE in view.as_given:
-            plain = (
-                packs if view.prompt.text is None else []
-            )  # with a box they read the same pass
+            plain = packs if view.prompt.text is None else []  # with a box they read the same pass
             output = self.experts(image, image, **tensors, position=position, features=features, only=plain)
             quality = float(output.base_quality[0, 0])
             entry = ExpertLogits(BASE, output.base_logits[0, 0].cpu().numpy(), min(1.0, max(0.0, quality)))

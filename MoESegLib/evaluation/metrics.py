@@ -100,4 +100,4 @@ def _comparable(prediction: NDArray, reference: NDArray) -> tuple[NDArray[np.boo
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels of a mask that touch the outside by a side; outside the array is outside the mask."""
-    return mask & ~ndimage.binary_erosion(mask)
+    return mask & ~np.asarray(ndimage.binary_erosion(mask), bool)

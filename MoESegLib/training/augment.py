@@ -25,19 +25,17 @@ def vary(
     Args:
         mirror: whether left and right may be exchanged (not where a structure is named by its side).
     """
-    matrix, offset = _placement(image.shape[:2], source, mirror)
+    place = _placement(image.shape[:2], source, mirror)
     channels = image[..., np.newaxis] if image.ndim == 2 else image
     moved = np.stack(
-        [ndimage.affine_transform(channels[..., c], matrix, offset, order=1) for c in range(channels.shape[2])], axis=-1
+        [ndimage.affine_transform(channels[..., c], place, order=1) for c in range(channels.shape[2])], axis=-1
     )
-    found = [ndimage.affine_transform(mask.astype(np.uint8), matrix, offset, order=0) != 0 for mask in masks]
+    found = [ndimage.affine_transform(mask.astype(np.uint8), place, order=0) != 0 for mask in masks]
     return _regray(moved, source).reshape(image.shape), found
 
 
-def _placement(
-    shape: tuple[int, ...], source: np.random.Generator, mirror: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrix and offset from pixels of the copy to pixels of the slice, about its center."""
+def _placement(shape: tuple[int, ...], source: np.random.Generator, mirror: bool) -> NDArray[np.float64]:
+    """Affine (2, 3) matrix from pixels of the copy to pixels of the slice, about its center."""
     angle = np.deg2rad(source.uniform(-_TURN_DEGREES, _TURN_DEGREES))
     scale = np.exp(source.uniform(*np.log(_SCALE)))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
@@ -45,10 +43,10 @@ def _placement(
         turn = turn @ np.diag([1.0, -1.0])
     center = (np.array(shape) - 1) / 2
     shift = source.uniform(-_SHIFT, _SHIFT, 2) * shape
-    return turn, center - turn @ (center + shift)
+    return np.column_stack([turn, center - turn @ (center + shift)])
 
 
-def _regray(image: NDArray[np.uint8], source: np.random.Generator) -> NDArray[np.uint8]:
+def _regray(image: NDArray, source: np.random.Generator) -> NDArray[np.uint8]:
     values = (image / 255.0) ** np.exp(source.uniform(*np.log(_GAMMA))) * 255
     values = values + source.normal(0, source.uniform(0, _NOISE), image.shape[:2])[..., np.newaxis]
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

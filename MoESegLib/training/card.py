@@ -27,7 +27,10 @@ def card_of(
         general: it answers clicks where no other expert knows.
     """
     held, base = result.held_out, result.base
-    found = [("box", held.box, base.box), ("click", held.click, base.click)]
+    found: list[tuple[str, float, float | None]] = [
+        ("box", held.box, base.box),
+        ("click", held.click, base.click),
+    ]
     if held.automatic is not None:
         found.append(("auto", held.automatic, None))
     measured = tuple(

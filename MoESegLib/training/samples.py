@@ -159,9 +159,7 @@ def collect_probes(engine: SliceEngine, cases: Sequence[Case], at_most: int, aut
     return found
 
 
-def _spread(
-    places: Sequence[tuple[SliceKey, Structure]], at_most: int, turn: int
-) -> list[tuple[SliceKey, Structure]]:
+def _spread(places: Sequence[tuple[SliceKey, Structure]], at_most: int, turn: int) -> list[tuple[SliceKey, Structure]]:
     """At most that many of a case's structures on slices, in turn of every class; ``turn`` says with which to begin."""
     names = sorted({entry.name for _, entry in places})
     order = [names[(turn + step) % len(names)] for step in range(at_most if names else 0)]

@@ -124,12 +124,12 @@ def _prompts(
 ) -> list[tuple[ModelPrompt, bool]]:
     """A box, a click, and the image alone; a click and a box where nothing is taught."""
     target = sample.target
-    box = tuple(float(edge) for edge in jittered_boxes(target[None], [source])[0])
-    found = [(ModelPrompt(), True), (_click(center_click(target)), True), (ModelPrompt(box=box), True)]
+    x0, y0, x1, y1 = (float(edge) for edge in jittered_boxes(target[None], [source])[0])
+    found = [(ModelPrompt(), True), (_click(center_click(target)), True), (ModelPrompt(box=(x0, y0, x1, y1)), True)]
     elsewhere = _elsewhere(everything, sample.used, source)
     if elsewhere is not None:
         x, y = elsewhere
-        half = max(2.0, (box[2] - box[0]) / 2), max(2.0, (box[3] - box[1]) / 2)
+        half = max(2.0, (x1 - x0) / 2), max(2.0, (y1 - y0) / 2)
         found.append((_click(elsewhere), False))
         found.append((ModelPrompt(box=(x - half[0], y - half[1], x + half[0], y + half[1])), False))
     return found

@@ -38,7 +38,7 @@ class Asked:
         """As the networks take them."""
         points = None
         if self.clicks is not None:
-            points = tuple(torch.from_numpy(part).to(device) for part in (self.clicks.points, self.clicks.labels))
+            points = torch.from_numpy(self.clicks.points).to(device), torch.from_numpy(self.clicks.labels).to(device)
         return AskedTensors(points, self.boxes, self.masks, self.text, self.automatic)
 
 
