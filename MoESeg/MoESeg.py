@@ -102,7 +102,7 @@ class MoESegLogic(ScriptedLoadableModuleLogic):
 
         logic = slicer.util.getModuleLogic("MoESeg")
         workbench = logic.open()
-        workbench.select(volumeNode, model="lite-medsam")
+        workbench.select(volumeNode, model="segmote-lite")
         workbench.finish()  # until the model is loaded
         workbench.add(PointPrompt(ras=(10, 20, -30), segment=workbench.add_segment("liver")))
         workbench.finish()

@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("demo", help="segment the shipped CT from a box and two clicks")
     parser.add_argument("--out", type=Path, default=Path("moeseg-demo"), help="folder for the results")
-    parser.add_argument("--model", default="lite-medsam", help="lite-medsam or segmote-lite")
+    parser.add_argument("--model", default="segmote-lite", help="lite-medsam or segmote-lite")
     parser.add_argument("--headless", action="store_true", help="no window (there is none in this version)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)

@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("image", type=Path, help="NRRD, NIfTI, MetaImage, PNG, JPEG, or a DICOM folder")
     add_prompt_options(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or a label map")
-    parser.add_argument("--model", default="lite-medsam", help="see moeseg models list")
+    parser.add_argument("--model", default="segmote-lite", help="see moeseg models list")
     parser.add_argument(
         "--extent",
         default="slice",

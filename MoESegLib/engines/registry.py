@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Runtime = Literal["auto", "torch", "openvino"]
 _log = logging.getLogger(__name__)
+DEFAULT_MODEL = "segmote-lite"
 
 
 def engine_names() -> list[str]:
@@ -37,7 +38,7 @@ def engine_names() -> list[str]:
         or card.architecture.startswith("sam_vit")
         or card.name == "segmote"
     ]
-    cards.sort(key=lambda card: (card.name != "lite-medsam", card.uses is None, card.size_bytes or 1 << 40, card.name))
+    cards.sort(key=lambda card: (card.name != DEFAULT_MODEL, card.uses is None, card.size_bytes or 1 << 40, card.name))
     return [card.name for card in cards]
 
 

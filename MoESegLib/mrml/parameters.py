@@ -67,7 +67,7 @@ class Parameters:
     volume = NodeReference()
     segmentation = NodeReference()
     segment = Parameter("")
-    model = Parameter("lite-medsam")
+    model = Parameter("segmote-lite")
     extent = Parameter("slice")
     auto_run = Parameter(True)
     lesions = Parameter(False)

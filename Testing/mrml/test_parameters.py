@@ -12,7 +12,7 @@ from MoESegLib.mrml.workbench import Workbench
 
 DEFAULTS = {
     "segment": "",
-    "model": "lite-medsam",
+    "model": "segmote-lite",
     "extent": "slice",
     "auto_run": True,
     "lesions": False,
