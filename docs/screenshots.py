@@ -239,8 +239,10 @@ def first_steps(studio: Studio) -> None:
 
 
 def clicks(studio: Studio) -> None:
-    """A click that works, one that does not, and the box that helps."""
+    """Plain LiteMedSAM: a click that works, one that does not, and the box that helps."""
     studio.open_ct()
+    studio.harness.choose(studio.ui.modelSelector, "LiteMedSAM")
+    studio.settle()
     studio.panel.add_segment("spleen")
     studio.click(demo_point("spleen"))
     save(studio.beside("promptSection", "answerSection"), "tutorial-click")
