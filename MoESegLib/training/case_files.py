@@ -54,7 +54,7 @@ def find_cases(
     if not data.exists():
         raise TrainingError(f"There is no folder or manifest {data}. Check the path.")
     manifest = data / "manifest.json" if data.is_dir() else data
-    wanted = frozenset(classes) or None
+    wanted = frozenset(_without_remark(name) for name in classes) or None
     if manifest.exists():
         return _from_manifest(manifest, datasets, wanted)
     if datasets:
@@ -84,7 +84,7 @@ def _from_manifest(path: Path, datasets: Collection[str], wanted: frozenset[str]
 
 def _manifest_case(folder: Path, entry: dict[str, Any], case: dict[str, Any], wanted: frozenset[str] | None) -> Case:
     names = entry["labels"] if isinstance(entry["labels"], dict) else {}
-    classes = {int(number): str(name) for number, name in names.items() if int(number) != 0}
+    classes = {int(number): _without_remark(str(name)) for number, name in names.items() if int(number) != 0}
     modality = modality_code(str(entry.get("modality", "")))
     # A set that names one class and has higher numbers counts the objects of that class (cells).
     instances = len(classes) == 1 and max(case.get("label_values") or [1]) > max(classes)
@@ -100,6 +100,11 @@ def _manifest_case(folder: Path, entry: dict[str, Any], case: dict[str, Any], wa
         case["set"],
         str(entry.get("licence", entry.get("license", ""))),
     )
+
+
+def _without_remark(name: str) -> str:
+    """A class name without what a manifest remarks in parentheses: "fetal head (filled ellipse)" is "fetal head"."""
+    return re.sub(r"\s*\([^()]*\)$", "", name) or name
 
 
 def _from_folder(folder: Path, wanted: frozenset[str] | None, modality: str) -> list[Case]:

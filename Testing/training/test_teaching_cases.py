@@ -205,3 +205,12 @@ def test_one_case_or_one_patient_alone_is_refused() -> None:
     for cases in ([case], [case, dataclasses.replace(case, name="b")]):
         with pytest.raises(TrainingError, match=rf"{len(cases)} cases? of 1 patient:"):
             split_cases(cases)
+
+
+def test_what_a_manifest_remarks_about_a_class_is_not_its_name(tmp_path: Path) -> None:
+    write_pair(tmp_path, "0_img.nii.gz", "0_lab.nii.gz")
+    entry = {"case": "0", "group": "g", "split": "train", "image": "0_img.nii.gz", "label": "0_lab.nii.gz"}
+    path = manifest(tmp_path, {"1": "ball (round, 3 cm)"}, [entry])
+    for wanted in ("ball", "ball (round, 3 cm)"):
+        (case,) = find_cases(path, ["balls"], [wanted])
+        assert [structure.name for structure in case.load().structures] == ["ball"]
