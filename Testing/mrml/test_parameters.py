@@ -92,7 +92,7 @@ def test_the_state_survives_saving_into_a_scene_with_other_nodes(scene, paramete
     collection = other.GetNodesByClass("vtkMRMLScriptedModuleNode")
     found = Parameters(collection.GetItemAsObject(0))
     assert found.volume.GetName() == "mine" and found.volume.GetID() != volume.GetID()
-    assert found.extent == "volume" and found.lesions is True and found.model == "lite-medsam"
+    assert found.extent == "volume" and found.lesions is True and found.model == "segmote-lite"
     other.Clear(1)
 
 
