@@ -106,8 +106,16 @@ class SegMoTELite(LiteMedSAM):
             answers: dict[str, PackAnswer] = {}
             for view in views_of(prompt, {name: self.traits[name].kinds for name in names}):
                 answers |= self._answers(embedding, view, said)
+        # To a first click that no expert knows, the base with a box found from the image may be better than a guess: on
+        # the demo CT the predicted IoU of the two chose a mean Dice of 0.49, the general expert alone reached 0.47.
+        lone = len(prompt.points) == 1 and prompt.box is None and prompt.logits is None
+        guessing = lone and all(self.traits[name].general for name in names)
         answers = {
-            name: dataclasses.replace(answer, knows=name == BASE or knows(odds[name]) or self.traits[name].general)
+            name: dataclasses.replace(
+                answer,
+                knows=name == BASE or knows(odds[name]) or self.traits[name].general,
+                as_given=answer.as_given or (guessing and name == BASE),
+            )
             for name, answer in answers.items()
         }
         ordered = order_answers({name: answers[name] for name in (*names, BASE) if name in answers}, prompt.expert)
