@@ -455,9 +455,8 @@ def test_the_command_and_python_give_the_same_mask(tmp_path: Path, lite_medsam_p
         session.add(BoxPrompt(tuple(corners[0]), tuple(corners[1]), segment="liver"))
         expected = session.mask("liver")
         result = session.result("liver")
-    assert result.expert == "untrained/0"
-    assert {other.expert for other in result.alternatives} >= {"base", "untrained/1"}
-    assert any("No expert has been taught" in note for note in result.notes)
+    answering = {result.expert, *(other.expert for other in result.alternatives)}
+    assert answering >= {"base", "abdominal-ct/0", "abdominal-ct/1"}
     out = tmp_path / "out.seg.nrrd"
     words = [sys.executable, "-m", "MoESegLib", "segment", str(resource_path("Demo", "ct")), "--segment", "liver"]
     words += ["--box", ",".join(map(str, corners.ravel())), "-o", str(out), "--runtime", "torch"]

@@ -16,6 +16,7 @@ from panel_helpers import FakeLibrary, OpenPanel, add_volume
 
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.slice_engine import SliceEngine
+from MoESegLib.experts import store
 from MoESegLib.experts.store import list_packs
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
@@ -27,8 +28,9 @@ CENTERS = {"Ann": (4, 16, 18), "Ben": (4, 20, 28), "Cem": (4, 24, 22)}
 
 
 @pytest.fixture(autouse=True)
-def installed(home: Path, lite_medsam_path: Path) -> Path:
-    """LiteMedSAM is on this machine, and no expert yet."""
+def installed(home: Path, lite_medsam_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """LiteMedSAM is on this machine, and no expert yet, not even those that ship: the tiny teacher has another base."""
+    monkeypatch.setattr(store, "shipped_folder", lambda: None)
     (home / "models").mkdir(parents=True)
     shutil.copytree(lite_medsam_path.parent, home / "models" / "lite-medsam")
     return home

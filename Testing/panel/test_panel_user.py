@@ -32,7 +32,7 @@ def test_a_box_on_the_demo_ct_becomes_a_liver(open_panel, demo_volume: Volume, l
     assert panel.ui.promptTable.rowCount == 1
     entry = panel.tag("liver", slicer.vtkSegment.GetTerminologyEntryTagName())
     assert "SCT^10200004^Liver" in entry
-    assert panel.tag("liver", "MoESeg.Model") == "segmote-lite"
+    assert panel.tag("liver", "MoESeg.Model") == "lite-medsam"
     panel.harness.dialogs.assert_none()
 
 

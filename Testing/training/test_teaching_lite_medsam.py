@@ -45,7 +45,7 @@ def test_teach_installs_an_expert_and_prints_its_learning_curve(
 ) -> None:
     shutil.copytree(lite_medsam_path.parent, home / "models" / "lite-medsam")
     words = ["teach", "--data", str(folder), "--name", "liver-test", "--modality", "CT", "--class", "liver"]
-    words += ["--epochs", "1", "--least-steps", "2", "--max-slices", "1", "--runtime", "torch"]
+    words += ["--epochs", "1", "--least-steps", "2", "--max-slices", "1", "--runtime", "torch", "--from", "none"]
     assert main([*words, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["classes"] == ["liver"]
@@ -53,7 +53,8 @@ def test_teach_installs_an_expert_and_prints_its_learning_curve(
     assert data["history"][0]["held_out"]["box"] == pytest.approx(data["base"]["box"], abs=0.01)  # untrained: the base
     assert data["train_cases"] != data["held_out_cases"]
     card, state = read_pack(find_pack("liver-test").path, weights_id_of("lite-medsam"))
-    assert card.prompts == ("box", "mask", "point")
+    assert card.prompts == ("box", "mask", "point", "text")
+    assert card.sizes.scope_width > 0
     assert card.modalities == ("CT",)
     assert card.classes[0].codes
     assert {result.prompt: result.base_dice for result in card.measured} == {

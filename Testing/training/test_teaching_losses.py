@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from tiny_teaching import tiny_engine
 
 from MoESegLib.models.segmote.asymmetric import PackOutput
+from MoESegLib.training import step
 from MoESegLib.training.engine import attach, network_of
 from MoESegLib.training.fused_norm import FusedLayerNorm2d, use_fused_norms
 from MoESegLib.training.losses import LossWeights, cross_entropy, dice_loss, overlap_of, pack_loss
@@ -66,7 +69,9 @@ def test_the_overlap_of_a_mask_with_itself_is_one() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["box", "clicks", "clicks in a box", "clicks and logits"])
-def test_the_answer_in_training_is_the_answer_of_the_network(prompt: str) -> None:
+def test_the_answer_in_training_is_the_answer_of_the_network(prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = step.in_half
+    monkeypatch.setattr(step, "in_half", lambda device: contextlib.nullcontext())
     engine = tiny_engine()
     network, pack = network_of(engine), attach(engine, "x", None, 0)
     source = torch.Generator().manual_seed(1)
@@ -82,7 +87,8 @@ def test_the_answer_in_training_is_the_answer_of_the_network(prompt: str) -> Non
         torch.randn(1, 1, 64, 64, generator=source) if "logits" in prompt else None,
     )
     with torch.no_grad():
-        expected = network(image, early, asked.points(image.device), asked.boxes, asked.masks).packs["x"]
+        given = asked.tensors(image.device)
+        expected = network(image, early, given.points, given.boxes, given.masks).packs["x"]
         position, features = network.prompt_encoder.get_dense_pe(), pack.image_features(image, early)
         found = pack_answer(network, pack, image, features, position, asked)
         assert torch.equal(found.logits, expected.logits)
@@ -92,5 +98,9 @@ def test_the_answer_in_training_is_the_answer_of_the_network(prompt: str) -> Non
         features = pack.image_features(image, early)
         fused = pack_answer(network, pack, image, features, position, asked)
         assert torch.allclose(fused.logits, expected.logits, atol=1e-3)
+        monkeypatch.setattr(step, "in_half", half)
+        rough = pack_answer(network, pack, image, features, position, asked)
+        assert rough.logits.dtype == torch.float32
+        assert (rough.logits - expected.logits).abs().max() < 0.1 * expected.logits.abs().max()
         use_fused_norms(pack, fused=False)
         assert not any(isinstance(module, FusedLayerNorm2d) for module in pack.modules())
