@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import time
@@ -132,11 +133,15 @@ def collect_samples(
     return samples
 
 
-def collect_probes(engine: SliceEngine, cases: Sequence[Case], at_most: int, automatic: bool = False) -> list[Probe]:
+def collect_probes(
+    engine: SliceEngine, cases: Sequence[Case], at_most: int, how: Collecting = Collecting()
+) -> list[Probe]:
     """Held-out structures to measure on: every case and structure, about ``at_most`` slices in all, evenly spaced.
 
     Args:
-        automatic: also all that a slice holds, to be found without a prompt.
+        how: with ``automatic`` also all that a slice holds, to be found without a prompt; with ``varied`` every second
+            structure is measured on a varied copy of its slice, so that the best epoch is not the one that has learned
+            least of other places and grays.
 
     Raises:
         TrainingError, VolumeError, GeometryError: as :meth:`Case.load`; or no held-out case holds a structure.
@@ -148,8 +153,9 @@ def collect_probes(engine: SliceEngine, cases: Sequence[Case], at_most: int, aut
         image = case.load()
         slices = labeled_slices(image)
         for key, entry in _spread([(key, entry) for key, entries in slices for entry in entries], per_case, number):
-            found.append(_probe(engine, image.volume, key, (entry,), case.patient))
-        if automatic:
+            probe = _probe(engine, image.volume, key, (entry,), case.patient)
+            found.append(_varied_probe(probe, how.seed) if how.varied and len(found) % 2 else probe)
+        if how.automatic:
             for key, entries in evenly(slices, per_case):
                 found.append(_probe(engine, image.volume, key, entries, case.patient, automatic=True))
     if not found:
@@ -253,3 +259,18 @@ def _probe(
     masks = [entry.patch.to_array(volume.shape).take([index], axis=2 - axis) != 0 for entry in structures]
     single = Volume(np.ascontiguousarray(to_uint8(array, window)), matrix, volume.modality, volume.name, volume.color)
     return Probe(single, np.logical_or.reduce(masks), structures[0].name, patient, automatic)
+
+
+def _varied_probe(probe: Probe, seed: int) -> Probe:
+    """The same structure on a varied copy of its slice; the slice as it is where the structure was moved out of it."""
+    volume = probe.volume
+    view = volume.view(volume.acquisition_axis)
+    image, mask = view.extract(volume.array, 0), view.extract(probe.mask, 0)
+    shown = _varied(_Shown(image, (1.0, 1.0), [(probe.structure, mask, False)]), 1, seed)
+    if np.count_nonzero(shown.targets[0][1]) < LEAST_PIXELS:
+        return probe
+    array, moved = volume.array.copy(), probe.mask.copy()
+    view.insert(array, 0, shown.image)
+    view.insert(moved, 0, shown.targets[0][1])
+    varied = Volume(array, volume.ijk_to_ras, volume.modality, volume.name, volume.color)
+    return dataclasses.replace(probe, volume=varied, mask=moved)

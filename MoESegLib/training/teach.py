@@ -122,7 +122,7 @@ def teach(
     world = World.join(next(network_of(engine).mask_decoder.parameters()).device)
     folder = _folder(cache)
     store = EmbeddingStore(folder / "embeddings")
-    probes = collect_probes(engine, held, held_out_masks, how.automatic)
+    probes = collect_probes(engine, held, held_out_masks, how)
     encoding = part_of(progress, 0.0, _ENCODING_SHARE)
     samples = _samples(engine, train, store, world, _in_time(how, plan, started), encoding, cancel)
     classes = tuple(sorted({sample.structure for sample in samples}))

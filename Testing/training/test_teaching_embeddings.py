@@ -124,6 +124,19 @@ def test_a_probe_is_answered_as_its_slice_in_the_volume(tmp_path: Path) -> None:
         assert (whole == single).all()
 
 
+def test_every_second_probe_of_a_varied_lesson_lies_elsewhere_in_other_grays() -> None:
+    engine, cases = tiny_engine(), ball_cases(2)
+    plain = collect_probes(engine, cases, 6)
+    varied = collect_probes(engine, cases, 6, Collecting(varied=1))
+    assert [probe.structure for probe in varied] == [probe.structure for probe in plain]
+    for number, (before, after) in enumerate(zip(plain, varied, strict=True)):
+        same = (before.volume.array == after.volume.array).all()
+        assert same == (number % 2 == 0)
+        assert (before.mask == after.mask).all() == same
+        overlap = after.volume.array[after.mask].mean() - after.volume.array[~after.mask].mean()
+        assert overlap > 0  # the balls are bright: the mask moved with the image
+
+
 def test_measuring_reads_the_store_and_fills_it(tmp_path: Path) -> None:
     engine, cases, store = tiny_engine(), ball_cases(2), EmbeddingStore(tmp_path)
     probes = collect_probes(engine, cases, 4)
