@@ -45,22 +45,25 @@ class PositionTerms:
     def padding_logit(self, real: tuple[int, int, int]) -> Tensor:
         """Log of the sum of exp(term) over the padded keys, ``[B, heads, d, h, w]`` in float32.
 
-        For one z the first term is constant and the others are a product over x and y, so the sum over the padded
-        (x, y) is one of products; padded is all of a z in the padding, else what lies beyond the real x or the real y.
+        The padding is split into at most three boxes of keys. In a box, for one z, the first term is constant and the
+        others are a product over x and y, so their sum is one of products.
         """
         depth, rows, columns = real
-
-        def both(x: slice, y: slice, z: slice) -> Tensor:
+        size = self.by_query.shape[-1]
+        everything, real_x, real_z = slice(size), slice(depth), slice(columns)
+        boxes = []
+        if columns < size:
+            boxes.append((everything, everything, slice(columns, size)))
+        if depth < size:
+            boxes.append((slice(depth, size), everything, real_z))
+        if rows < size:
+            boxes.append((real_x, slice(rows, size), real_z))
+        sums = []
+        for x, y, z in boxes:
             over_x = torch.logsumexp(self.by_x[..., x, z].float(), dim=-2)
-            return over_x + torch.logsumexp(self.by_y[..., y, z].float(), dim=-2)
-
-        everything, real_z = slice(None), slice(columns)
-        beyond_x = both(slice(depth, None), everything, real_z)
-        beyond_y = both(slice(depth), slice(rows, None), real_z)
-        # Unlike that of logaddexp, the gradient of logsumexp is defined where both sums are empty.
-        beyond = torch.logsumexp(torch.stack([beyond_x, beyond_y]), dim=0)
-        by_z = torch.cat([beyond, both(everything, everything, slice(columns, None))], dim=-1)
-        return torch.logsumexp(self.by_query.float() + by_z.unsqueeze(-2), dim=-1)
+            over_y = torch.logsumexp(self.by_y[..., y, z].float(), dim=-2)
+            sums.append(self.by_query[..., z] + (over_x + over_y).unsqueeze(-2))
+        return torch.logsumexp(torch.cat(sums, dim=-1), dim=-1)
 
 
 class WindowAttention3D(nn.Module):
