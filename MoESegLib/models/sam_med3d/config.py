@@ -84,7 +84,7 @@ def config_of(state: Mapping[str, Tensor]) -> SamMed3DConfig:
     """
     try:
         patch_size, width = state[_PATCHES].shape[-1], state[_PATCHES].shape[0]
-        grid = state[_POSITIONS].shape[1]
+        _, grid, _, _, _ = state[_POSITIONS].shape
         depth = next(index for index in range(len(state) + 1) if _TABLE.format(index) not in state)
         lengths = [state[_TABLE.format(index)].shape[0] for index in range(depth)]
         windows = [(length + 1) // 2 for length in lengths if length != 2 * grid - 1]
