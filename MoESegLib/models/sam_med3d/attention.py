@@ -73,7 +73,9 @@ class WindowAttention3D(nn.Module):
     the padding takes part in the softmax. But all padded tokens have the same key and the same value (the biases of
     ``qkv``), only their position terms differ: so they are one key, whose logit is the log of the sum of their
     exponentials, and padded queries are never computed. The result is the same, and 8 of the 12 released blocks attend
-    from 512 queries to 513 keys instead of from 2744 to 2744.
+    from 512 queries to 513 keys instead of from 2744 to 2744: the encoder takes 1.39 s of one CPU thread where the
+    public code takes 14.5 s, and 0.1 GB instead of 1.1 GB (``benchmarks/compare_sam_med3d_upstream.py --full``). Its
+    matrix products alone need 1.2 s on that thread.
 
     Args:
         size: side of the windows, or of the grid.
