@@ -77,7 +77,8 @@ class SamMed3DConfig:
 def config_of(state: Mapping[str, Tensor]) -> SamMed3DConfig:
     """The sizes of the network that a state dict belongs to, so that a file of weights needs no other description.
 
-    Load it strictly afterwards: this reads a few shapes and checks nothing else.
+    Load it strictly afterwards: this reads a few shapes and checks nothing else. A block whose window is the grid is
+    called global; where all are, the window size is that of the grid.
 
     Raises:
         WeightsError: not the weights of a SAM-Med3D network.
