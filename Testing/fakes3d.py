@@ -11,10 +11,13 @@ from scipy import ndimage
 
 from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.geometry import transform_points
+from MoESegLib.core.prompts import PointPrompt, Prompt
+from MoESegLib.core.results import Prediction
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.cache import content_key
-from MoESegLib.engines.protocol import Embedding, ExpertLogits
-from MoESegLib.engines.protocol3d import Crop, CropPrompt
+from MoESegLib.engines.protocol import Context, Embedding, ExpertLogits
+from MoESegLib.engines.protocol3d import Crop, CropPrompt, VolumeModel
+from MoESegLib.engines.volume_engine import VolumeEngine
 
 
 class CropModel:
@@ -75,7 +78,7 @@ class BrightRegion(CropModel):
 
     def answer(self, pixels, to_ras, prompt) -> tuple[ExpertLogits, ...]:
         stride = self.crop_size // self.mask_grid
-        bright = pixels[::stride, ::stride, ::stride] > 0
+        bright = (pixels > (pixels.min() + pixels.max()) / 2)[::stride, ::stride, ::stride]
         parts, _ = ndimage.label(bright)
         known = np.zeros(bright.shape, bool) if prompt.logits is None else prompt.logits > 0
         wanted = {int(part) for part in np.unique(parts[known])}
@@ -115,3 +118,51 @@ def field_volume(
 def dice(a: NDArray, b: NDArray) -> float:
     a, b = a.astype(bool), b.astype(bool)
     return 2 * int((a & b).sum()) / max(1, int(a.sum() + b.sum()))
+
+
+CENTER = np.array([7.0, -13.0, 21.0])
+
+
+def predict(model: VolumeModel, volume: Volume, *prompts: Prompt, strict: bool = False, **context) -> Prediction:
+    engine = VolumeEngine(model, strict_upstream=strict)
+    extent = context.pop("extent", "volume")
+    engine.check(volume, prompts, extent)
+    return engine.predict(volume, prompts, Context(extent, **context))
+
+
+def at(place: np.ndarray, positive: bool = True, **options) -> PointPrompt:
+    r, a, s = (float(value) for value in place)
+    return PointPrompt((r, a, s), positive, **options)
+
+
+def around(matrix: np.ndarray, shape: tuple[int, int, int], center: np.ndarray = CENTER) -> np.ndarray:
+    """The matrix moved so that the middle of the volume lies at a point."""
+    moved = matrix.copy()
+    middle = (np.array(shape)[::-1] - 1) / 2
+    moved[:3, 3] = center - matrix[:3, :3] @ middle
+    return moved
+
+
+def ball_depth(center: np.ndarray, radius: float):
+    return lambda points: radius - np.linalg.norm(points - center, axis=-1)
+
+
+def bright_ball(matrix: np.ndarray, shape: tuple[int, int, int], radius: float, center: np.ndarray = CENTER) -> Volume:
+    """A bright ball on gray, with a dimmer speckle everywhere."""
+
+    def value(points: np.ndarray) -> np.ndarray:
+        inside = np.linalg.norm(points - center, axis=-1) <= radius
+        return np.where(inside, 300, 60) + 10 * np.sin(points).sum(axis=-1)
+
+    return field_volume(shape, around(matrix, shape), value)
+
+
+def oblique(x: float, y: float, z: float, spacing: tuple[float, float, float]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation(x, y, z) @ np.diag(spacing)
+    return matrix
+
+
+def positions(volume: Volume) -> np.ndarray:
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in volume.shape], indexing="ij"), axis=-1)[..., ::-1]
+    return transform_points(volume.ijk_to_ras, index)

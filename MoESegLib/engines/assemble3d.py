@@ -26,9 +26,9 @@ NOTHING = "Nothing was found."
 class VolumeReader:
     """Reads canvases at the voxels of a volume.
 
-    Linear interpolation of the logits, cut at 0, gives smoother and truer borders than the public inference, which cuts
-    at the model's 1.5 mm voxels and takes the nearest one: Dice 0.998 against 0.983 for a ball of 12 mm radius on a grid
-    of 0.8 x 0.8 x 2.5 mm.
+    Linear interpolation of the logits, cut at 0, gives truer borders than the public inference, which cuts at the
+    voxels of the model and takes the nearest one: with logits that know the answer, Dice 0.993 to 0.999 against 0.954
+    to 0.963 for a ball of 12 mm radius, 0.998 against 0.974 for one of 20 mm (0.8 x 0.8 x 2.5 mm and an oblique grid).
 
     Args:
         slices: answer on these only, or None for everywhere.

@@ -49,11 +49,11 @@ class Lattice:
 
     def cell(self, voxel: NDArray[np.int64]) -> Triple:
         """The cell that holds a grid voxel."""
-        return _triple((voxel - np.array(self.anchor)) // self.stride)
+        return as_triple((voxel - np.array(self.anchor)) // self.stride)
 
     def nearest(self, origin: NDArray[np.int64]) -> Triple:
         """The cell at which a crop begins that should begin at a grid voxel."""
-        return _triple(np.floor((origin - np.array(self.anchor)) / self.stride + 0.5))
+        return as_triple(np.floor((origin - np.array(self.anchor)) / self.stride + 0.5))
 
     def contains(self, window: Triple, low: NDArray, high: NDArray, margin: int = 0) -> bool:
         """Whether a crop holds the grid voxels ``low`` to ``high`` with a margin (none at the end of the volume)."""
@@ -108,7 +108,7 @@ class Canvas:
         low = np.array(window) if empty else np.minimum(self.start, window)
         end = np.array(window) + shape
         high = end if empty else np.maximum(np.array(self.start) + self.chosen.shape, end)
-        start, size = _triple(low), _triple(high - low)
+        start, size = as_triple(low), as_triple(high - low)
         inner = tuple(slice(w - s, w - s + n) for w, s, n in zip(window, start, shape, strict=True))
         layers = {}
         for name in dict.fromkeys([*self.layers, *given]):
@@ -133,7 +133,7 @@ def next_window(canvas: Canvas, lattice: Lattice, windows: list[Triple]) -> Trip
                 shift[axis] = side * (lattice.cells // 2 - 1)
                 touching = _touching(canvas, lattice, window, axis, side)
                 if touching > most:
-                    best, most = _triple(np.add(window, shift)), touching
+                    best, most = as_triple(np.add(window, shift)), touching
     return best
 
 
@@ -144,9 +144,9 @@ def _touching(canvas: Canvas, lattice: Lattice, window: Triple, axis: int, side:
     place, shape = list(window), [lattice.cells] * 3
     place[axis] += lattice.cells - 1 if side > 0 else 0
     shape[axis] = 1
-    face = canvas.read(_triple(place), _triple(shape))
+    face = canvas.read(as_triple(place), as_triple(shape))
     place[axis] += side
-    beyond = canvas.read(_triple(place), _triple(shape))
+    beyond = canvas.read(as_triple(place), as_triple(shape))
     return int(np.count_nonzero((face > 0) & np.isnan(beyond)))
 
 
@@ -162,5 +162,6 @@ def _placed(block: NDArray[np.float32], start: Triple, window: Triple, shape: Tr
     return result
 
 
-def _triple(values: NDArray | list[int]) -> Triple:
+def as_triple(values: NDArray | list[int]) -> Triple:
+    """Three whole numbers."""
     return int(values[0]), int(values[1]), int(values[2])

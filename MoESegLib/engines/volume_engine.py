@@ -19,7 +19,7 @@ from .protocol3d import Crop, CropPrompt, Triple, VolumeModel
 from .walk3d import Walk
 
 MAX_CROPS = 7
-"""Crops a target may take that is larger than one: the first and, for a round target, one beyond each face."""
+"""Crops that one click may take: the one around it and, for a large round target, one beyond each face."""
 _KEY_BYTES = 256
 _REMEMBERED = 4 << 20  # bytes of crop keys
 
@@ -42,7 +42,7 @@ class VolumeEngine:
     Args:
         model: the 3D model.
         strict_upstream: leave those three out.
-        max_crops: how many crops one target may take.
+        max_crops: how many crops one click may take; every crop that a further click needs comes on top.
     """
 
     def __init__(self, model: VolumeModel, *, strict_upstream: bool = False, max_crops: int = MAX_CROPS) -> None:

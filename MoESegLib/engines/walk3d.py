@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.volume import Volume
-from .canvas3d import Canvas, Lattice, next_window
-from .convert import MASK_LOGIT
+from .canvas3d import Canvas, Lattice, as_triple, next_window
 from .crop3d import centered
-from .grid3d import from_block, sample
+from .mask3d import mask_logits
 from .prompts3d import Step
 from .protocol import Context, ExpertLogits
 from .protocol3d import CropPrompt, Triple
@@ -85,8 +84,7 @@ class Walk:
     def _lattice(self, step: Step) -> Lattice:
         model = self.engine.model
         origin = centered(step.low, step.high, model.crop_size)
-        anchor = int(origin[0]), int(origin[1]), int(origin[2])
-        return Lattice(anchor, model.crop_size // model.mask_grid, model.mask_grid, self.grid.shape)
+        return Lattice(as_triple(origin), model.crop_size // model.mask_grid, model.mask_grid, self.grid.shape)
 
     def _place(self, lattice: Lattice, step: Step) -> tuple[Triple, Canvas] | None:
         """The crop for a step, and what is known before; None when the step changes nothing.
@@ -109,27 +107,19 @@ class Walk:
     def _painted(
         self, lattice: Lattice, window: Triple, step: Step, mask: NDArray[np.bool_]
     ) -> tuple[Triple, NDArray[np.float32]]:
-        """A given mask as logits over the cells of its crop, and over all it covers; the share of a cell decides.
-
-        Where the mask fills no cell, the cells it fills most stand for it.
-        """
+        """A given mask as logits over the cells of its crop and all it covers, and the first of these cells."""
         low = np.minimum(window, lattice.cell(step.low))
         high = np.maximum(np.add(window, lattice.cells), np.add(lattice.cell(step.high), 1))
-        if (high - low > lattice.cells).any():
+        start, shape = as_triple(low), as_triple(high - low)
+        if max(shape) > lattice.cells:
             self._say(_LARGE_MASK)
-        start = int(low[0]), int(low[1]), int(low[2])
-        stride = lattice.stride
-        to_ras = self.grid.block(lattice.origin(start))
-        fine = sample(mask, from_block(self.volume, to_ras), (high - low) * stride)
-        x, y, z = high - low
-        share = fine.reshape(x, stride, y, stride, z, stride).mean(axis=(1, 3, 5))
-        return start, ((2 * share / max(float(share.max()), 1e-6) - 1) * MASK_LOGIT).astype(np.float32)
+        return start, mask_logits(self.volume, self.grid, lattice, start, shape, mask)
 
     def _look_beyond(self, lattice: Lattice) -> tuple[Canvas, int, bool]:
         """The answer with the crops beyond the faces that the mask touches, how many crops, and whether it goes on."""
         canvas, windows = self._told, list(self._windows)
         while (window := next_window(canvas, lattice, windows)) is not None:
-            if len(windows) >= self.engine.max_crops:
+            if len(windows) - len(self._windows) >= self.engine.max_crops - 1:
                 return canvas, len(windows), True
             canvas = canvas.write(window, self._look(lattice, window, canvas), over=False)
             windows.append(window)
@@ -151,8 +141,7 @@ class Walk:
             expert=self.context.expert,
             held=self.answers[0].expert if self.answers else None,
         )
-        place = int(origin[0]), int(origin[1]), int(origin[2])
-        answers, note = self.engine.answer(self.volume, self.grid, place, prompt, self.context)
+        answers, note = self.engine.answer(self.volume, self.grid, as_triple(origin), prompt, self.context)
         self._say(note)
         return answers
 
