@@ -43,7 +43,7 @@ class Lattice:
         """First grid voxel of the crop that begins at a cell."""
         return np.array(self.anchor) + self.stride * np.array(window)
 
-    def middle(self, window: Triple) -> NDArray[np.float64]:
+    def middle(self, window: Triple) -> NDArray:
         """The grid voxel in the middle of a crop."""
         return self.origin(window) + (self.size - 1) / 2
 

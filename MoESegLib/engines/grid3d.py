@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..core.geometry import nearest_axes, transform_points
+from ..core.geometry import as_matrix, nearest_axes, transform_points
 from ..core.volume import Volume
 from .protocol3d import Triple
 
@@ -61,7 +61,7 @@ class ModelGrid:
 
     def voxels(self, ras: ArrayLike) -> NDArray[np.int64]:
         """The voxels that hold RAS points (..., 3), moved into the grid where they lie outside."""
-        continuous = transform_points(np.linalg.inv(self.to_ras), ras)
+        continuous = transform_points(as_matrix(np.linalg.inv(self.to_ras)), ras)
         return np.clip(np.floor(continuous + 0.5 + _ROUNDING), 0, np.array(self.shape) - 1).astype(np.int64)
 
     def block(self, origin: ArrayLike, step: float = 1) -> NDArray[np.float64]:
@@ -145,9 +145,9 @@ def _sample_oblique(
     array: NDArray, matrix: NDArray[np.float64], shape: Sequence[int], linear: bool, outside: float
 ) -> NDArray[np.float32]:
     size = (int(shape[0]), int(shape[1]), int(shape[2]))
-    result = ndimage.affine_transform(
-        array, matrix[:3, :3], matrix[:3, 3], size, np.float32, order=int(linear), mode="nearest"
-    )
+    result = np.empty(size, np.float32)
+    # A (4, 4) matrix is taken as homogeneous coordinates.
+    ndimage.affine_transform(array, matrix, output_shape=size, output=result, order=int(linear), mode="nearest")
     index = np.ogrid[tuple(slice(0, length) for length in size)]
     for axis in range(3):
         position = sum(matrix[axis, other] * index[other] for other in range(3)) + matrix[axis, 3]

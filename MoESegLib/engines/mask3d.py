@@ -9,7 +9,7 @@ from ..core.geometry import transform_points
 from ..core.volume import Volume
 from .canvas3d import Lattice
 from .convert import MASK_LOGIT
-from .grid3d import ModelGrid, from_block, sample
+from .grid3d import ModelGrid, from_block, sample, to_block
 from .protocol3d import Triple
 
 
@@ -37,7 +37,7 @@ def _counted(
 ) -> NDArray[np.float64]:
     """Share of each cell by counting the voxels of the mask in it: none is too thin to be seen."""
     stored = np.argwhere(mask)
-    voxels = transform_points(np.linalg.inv(from_block(volume, to_ras)), stored)
+    voxels = transform_points(to_block(volume, to_ras), stored)
     cells = np.floor((voxels + 0.5) / stride).astype(np.int64)
     cells = cells[((cells >= 0) & (cells < shape)).all(axis=1)]
     counts = np.bincount(np.ravel_multi_index(tuple(cells.T), shape), minlength=int(np.prod(shape))).reshape(shape)

@@ -133,7 +133,7 @@ class Walk:
             self.context.progress(min(1.0, (self._looks - 1) / self._expected), f"crop {self._looks}")
         origin, size = lattice.origin(window), lattice.size
         inside = ((self._points >= origin) & (self._points < origin + size)).all(axis=1)
-        known = before.read(window, (lattice.cells,) * 3)
+        known = before.read(window, (lattice.cells, lattice.cells, lattice.cells))
         prompt = CropPrompt(
             points=(self._points[inside] - origin).astype(np.float32),
             labels=self._labels[inside],
