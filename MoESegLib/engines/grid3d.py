@@ -92,8 +92,8 @@ def sample(
     """An array read at the voxels of another grid.
 
     As in ITK, the outermost voxels reach half a voxel beyond their centers; further out is ``outside``. Grids with
-    parallel axes are read one axis at a time: SAM-Med3D's crop out of a 400 x 400 x 200 CT takes 0.09 s instead of
-    0.29 s, its answer on the way back 0.2 s instead of 1.9 s (one core).
+    parallel axes are read one axis at a time: SAM-Med3D's crop out of a 400 x 400 x 200 CT takes 0.06 s instead of
+    0.28 s, and its answer over 256 x 256 x 192 voxels on the way back 0.17 s instead of 0.95 s (one core).
 
     Args:
         array: three axes, any numeric type.
