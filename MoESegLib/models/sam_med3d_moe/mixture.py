@@ -137,5 +137,9 @@ class SamMed3DMoE(nn.Module):
 
     def choose(self, image_embeddings: Tensor, image_pe: Tensor, tokens: Tensor, kept: str | None = None) -> Choice:
         """Who would be asked; arguments as in :meth:`forward`. No decoder runs."""
-        features = gate_features(image_embeddings, image_pe, tokens, self._padding)
+        features = self.features(image_embeddings, image_pe, tokens)
         return select(self.gate.read(features, self.specialists), self.tau, kept)
+
+    def features(self, image_embeddings: Tensor, image_pe: Tensor, tokens: Tensor) -> Tensor:
+        """What the gate reads, ``[1, 3C]``; arguments as in :meth:`forward`."""
+        return gate_features(image_embeddings, image_pe, tokens, self._padding)
