@@ -273,11 +273,11 @@ def _gate_loss(gate: Gate, examples: GateExamples, labels: Tensor, chosen: Tenso
     choice = F.cross_entropy(logits, labels[chosen], label_smoothing=settings.smoothing)
     answers = examples.logits[chosen].float().flatten(2)
     mixed = (shares[..., None] * answers).sum(dim=1)
-    mask = _mask_loss(mixed, _at_size(examples.targets[chosen], examples.logits.shape[2:]).flatten(1))
+    mask = mask_loss(mixed, _at_size(examples.targets[chosen], examples.logits.shape[2:]).flatten(1))
     return choice + settings.mask * mask + settings.balance * cv_squared(shares.mean(dim=0))
 
 
-def _mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """1 - soft Dice plus mean cross-entropy of ``[N, voxels]``."""
     probability = logits.sigmoid()
     total = probability.sum(1) + targets.sum(1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from MoESegLib.models import build_model
 from MoESegLib.models.sam_med3d_moe.mixture import SamMed3DMoE
 from MoESegLib.models.sam_med3d_moe.shelf import Specialist
-from MoESegLib.training.gate3d import GateCase, _mask_loss
+from MoESegLib.training.gate3d import GateCase, mask_loss
 
 SIDE = int(TINY["image_size"])  # type: ignore[call-overload]
 PLACES = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing="ij"), axis=-1)
@@ -80,7 +80,7 @@ def trained_base(steps: int = 100) -> Any:
         )
         logits = decode(base, base.mask_decoder, base.image_encoder(images), clicks)
         optimizer.zero_grad()
-        _mask_loss(logits.flatten(1), targets.flatten(1)).backward()
+        mask_loss(logits.flatten(1), targets.flatten(1)).backward()
         optimizer.step()
         schedule.step()
     return base.requires_grad_(False)
@@ -97,7 +97,7 @@ def trained_decoder(base: Any, steps: int = 100) -> dict[str, Tensor]:
         chosen = torch.randperm(96, generator=generator)[:8]
         logits = decode(base, decoder, embeddings[chosen], data.clicks[chosen])
         optimizer.zero_grad()
-        _mask_loss(logits.flatten(1), data.targets[chosen].flatten(1)).backward()
+        mask_loss(logits.flatten(1), data.targets[chosen].flatten(1)).backward()
         optimizer.step()
     return decoder.requires_grad_(False).state_dict()
 
