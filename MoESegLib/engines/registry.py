@@ -11,22 +11,26 @@ from ..core.errors import ResourceError, WeightsError
 from ..core.intensity import Window
 from ..weights import ensure_weights, model_card, model_cards, models_home
 from ..weights.safe_load import load_into, load_state_dict
-from ..weights.store import weights_id_of
+from ..weights.store import state_of, weights_id_of
 from .cache import content_key
 from .encoders import SliceEncoder, TorchEncoder
 from .openvino_encoder import convert_encoder, ready_encoder, runtime_folder
 from .protocol import SliceModel
 from .slice_engine import SliceEngine
+from .volume_engine import VolumeEngine
 
 if TYPE_CHECKING:
     import torch
 
     from ..models.sam.build import Sam
+    from ..weights.cards import ModelCard
     from .segmote_lite import SegMoTELite
 
 Runtime = Literal["auto", "torch", "openvino"]
 _log = logging.getLogger(__name__)
 DEFAULT_MODEL = "segmote-lite"
+_SAM_MED3D = ("sam-med3d-turbo", "sam-med3d-cvpr", "sam-med3d-cvpr-coreset", "sam-med3d-first")
+"""What "sam-med3d" stands for, the best one first."""
 
 
 def engine_names() -> list[str]:
@@ -34,7 +38,7 @@ def engine_names() -> list[str]:
     cards = [
         card
         for card in model_cards().values()
-        if card.architecture in ("lite_medsam", "segmote_lite")
+        if card.architecture in ("lite_medsam", "segmote_lite", "sam_med3d")
         or card.architecture.startswith("sam_vit")
         or card.name == "segmote"
     ]
@@ -48,16 +52,18 @@ def load_engine(
     runtime: Runtime = "auto",
     window: Window | None = None,
     experts: Sequence[str | Path] | None = None,
-) -> SliceEngine:
+    strict_upstream: bool = False,
+) -> SliceEngine | Any:  # a VolumeEngine where the card says 3d
     """Load a model with its weights, ready for a :class:`~MoESegLib.session.Session`.
 
     Args:
-        name: as in ``moeseg models list``.
+        name: as in ``moeseg models list``; "sam-med3d" is the best SAM-Med3D whose weights are on this machine.
         runtime: "torch"; "openvino" for the image encoder on the CPU; "auto" takes a GPU if there is one, else OpenVINO
             where it is installed (converted once, kept, and checked against PyTorch), else PyTorch.
         window: lowest and highest intensity for every image, instead of the default of its modality.
         experts: for segmote-lite, the packs to load: names as in ``moeseg experts list``, or files; an empty list for
             the base alone, None for all that are switched on.
+        strict_upstream: for 3D models, the public inference and nothing else (:class:`.volume_engine.VolumeEngine`).
 
     Raises:
         UnknownModelError: no model or expert of that name.
@@ -65,11 +71,16 @@ def load_engine(
         WeightsError: the weights are not what the card says, or the model has no engine in this version.
         ResourceError: runtime "openvino" was asked for and cannot be used.
     """
+    name = _best_sam_med3d() if name == "sam-med3d" else name
     card = model_card(name)
     if experts is not None and card.architecture != "segmote_lite":
         raise WeightsError(f"{name} takes no experts. Choose segmote-lite, or leave them out.")
+    if card.dimension == "3d" and window is not None:
+        raise WeightsError(f"{name} takes the intensities as they are, without a window. Leave the window out.")
     path = ensure_weights(name)
     weights_id = weights_id_of(name)
+    if card.architecture == "sam_med3d":
+        return _sam_med3d(card, path, weights_id, runtime, strict_upstream)
     what = f"the weights of {name}"
     if card.architecture in ("lite_medsam", "segmote_lite"):
         model = _lite_medsam(name, path, weights_id, runtime, experts)
@@ -85,7 +96,7 @@ def load_engine(
     else:
         raise WeightsError(
             f"{name} is in the catalog, but this version has no engine for {card.architecture} yet. Choose "
-            "lite-medsam, segmote-lite, segmote or a sam-vit model."
+            "lite-medsam, segmote-lite, segmote, sam-med3d or a sam-vit model."
         )
     return SliceEngine(model, window)
 
@@ -128,6 +139,23 @@ def _segmote(path: Path, weights_id: str) -> SliceModel:
     load_into(network, convert_segmote_state_dict(load_state_dict(path)), "the weights of segmote")
     encoder = TorchEncoder(network.image_encoder, _cpu())
     return SegMoTEModel(network, encoder, weights_id, models_home() / "models" / "clip-tokenizer")
+
+
+def _best_sam_med3d() -> str:
+    """The best SAM-Med3D whose weights are here, else the one to ask for."""
+    return next((name for name in _SAM_MED3D if state_of(name) == "installed"), _SAM_MED3D[0])
+
+
+def _sam_med3d(card: ModelCard, path: Path, weights_id: str, runtime: Runtime, strict: bool) -> VolumeEngine:
+    from ..models.sam_med3d import SamMed3D, config_of
+    from .sam_med3d import SamMed3DModel
+
+    state = load_state_dict(path)
+    network = SamMed3D(config_of(state)).eval()
+    load_into(network, state, f"the weights of {card.name}")
+    device = _device() if runtime == "auto" else _cpu()
+    model = SamMed3DModel(card.name, network, weights_id, device, exact=strict)
+    return VolumeEngine(model, strict_upstream=strict)
 
 
 def _lite_encoder(network: Sam, weights_id: str, runtime: Runtime) -> SliceEncoder:

@@ -15,8 +15,9 @@ def build_model(name: str, **options: Any) -> nn.Module:
     """A network in eval mode with random weights.
 
     Args:
-        name: "lite_medsam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "segmote" (as released, or form="asymmetric") or
-            "segmote_lite" (asymmetric experts on LiteMedSAM).
+        name: "lite_medsam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "segmote" (as released, or form="asymmetric"),
+            "segmote_lite" (asymmetric experts on LiteMedSAM), "sam_med3d" (as released, or smaller by its options) or
+            "sam_med3d_moe" (a gate and specialists beside it, or beside another network by its option ``backbone``).
         options: passed to the builder of that model.
 
     Returns:
@@ -35,7 +36,11 @@ def build_model(name: str, **options: Any) -> nn.Module:
 def _builders() -> dict[str, Callable[..., nn.Module]]:
     from .lite_medsam import build_lite_medsam
     from .sam.build import VIT_SIZES, build_sam
+    from .sam_med3d import build_sam_med3d
+    from .sam_med3d_moe import build_sam_med3d_moe
     from .segmote import build_segmote, build_segmote_lite
 
     sams = {size: lambda size=size, **options: build_sam(size, **options) for size in VIT_SIZES}
-    return {"lite_medsam": build_lite_medsam, **sams, "segmote": build_segmote, "segmote_lite": build_segmote_lite}
+    segmotes = {"segmote": build_segmote, "segmote_lite": build_segmote_lite}
+    volumes = {"sam_med3d": build_sam_med3d, "sam_med3d_moe": build_sam_med3d_moe}
+    return {"lite_medsam": build_lite_medsam, **sams, **segmotes, **volumes}
