@@ -1,6 +1,7 @@
 """Packs of taught experts: cards, files, and where they lie on this machine."""
 
-from .card import BaseModel, ExpertCard, ExpertClass, Measurement, PackSizes, TrainingData
+from .card import ExpertCard, ExpertClass, PackSizes, TrainingData
+from .card_rules import BaseModel, Measurement
 from .store import InstalledPack, find_pack, import_pack, install_pack, list_packs
 
 __all__ = [

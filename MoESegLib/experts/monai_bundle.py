@@ -16,7 +16,8 @@ from typing import Any
 from .. import __version__
 from ..core.errors import OutputError
 from .card import ExpertCard
-from .pack_file import SUFFIX, read_pack, write_state
+from .pack_file import read_pack, write_state
+from .sealed_file import SUFFIX
 from .store import find_pack
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"

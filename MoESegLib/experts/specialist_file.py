@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import WeightsError
 from ..weights.safe_load import check_state_dict
+from .sealed_file import Kind, read_card, read_sealed, write_sealed
 from .specialist_card import SpecialistCard
-from .specialist_sealed import Kind, read_card, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,10 +13,10 @@ from ..core.errors import WeightsError
 from ..models.sam_med3d_moe.fusion import FUSIONS
 from ..models.sam_med3d_moe.selector import WEIGHINGS, Weighing
 from ..weights.safe_load import load_into
-from .card import BaseModel
-from .specialist_card import FORMAT_VERSION, METHOD, SpecialistCard, as_json, check_name, check_seal, require
+from .card_rules import BaseModel, as_json, check_seal, require
+from .sealed_file import Kind, check_base, read_card, read_sealed, write_sealed
+from .specialist_card import FORMAT_VERSION, METHOD, SpecialistCard, check_name
 from .specialist_file import read_specialist, read_specialist_card
-from .specialist_sealed import Kind, check_base, read_card, read_sealed, write_sealed
 from .specialist_store import list_specialists
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ class GateCard:
         require(self.fusion in FUSIONS, "fusion", f"is {self.fusion!r}; known are {', '.join(FUSIONS)}")
         for field in ("width", "hidden"):
             require(1 <= getattr(self, field) <= _WIDEST, field, f"must be 1 to {_WIDEST}")
-        check_seal(self)
+        check_seal(self, METHOD)
 
     def to_json(self) -> str:
-        """Text that :func:`~.specialist_sealed.read_card` reads."""
+        """Text that :func:`~.sealed_file.read_card` reads."""
         return as_json(self)
 
 

@@ -14,7 +14,8 @@ from ..core.files import atomic_path
 from ..resources import resource_path
 from ..weights import model_cards, models_home
 from .card import ExpertCard
-from .pack_file import SUFFIX, check_base, read_pack, read_pack_card, sealed, write_pack, write_state
+from .pack_file import read_pack, read_pack_card, write_pack, write_state
+from .sealed_file import SUFFIX, check_base, sealed
 from .strict_json import FieldError, parse_json
 
 if TYPE_CHECKING:

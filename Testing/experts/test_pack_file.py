@@ -149,7 +149,7 @@ def test_a_changed_file_is_refused_with_the_reason(change: Callable, reason: str
 
 def test_tensors_without_a_card_are_no_pack(tmp_path: Path) -> None:
     save_file(PACK.state_dict(), tmp_path / "bare.safetensors")
-    with pytest.raises(WeightsError, match="no expert card"):
+    with pytest.raises(WeightsError, match="no card of an expert pack"):
         read_pack(tmp_path / "bare.safetensors")
 
 

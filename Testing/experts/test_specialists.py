@@ -120,7 +120,7 @@ def test_a_decoder_of_slices_is_a_specialist_too(tmp_path: Path) -> None:
 
 
 def test_the_specialist_of_another_base_is_refused_with_both_named(path: Path) -> None:
-    with pytest.raises(WeightsError, match="made for sam-med3d-turbo .*aaaaaaaaaaaa.*bbbbbbbbbbbb"):
+    with pytest.raises(WeightsError, match="taught on sam-med3d-turbo .*aaaaaaaaaaaa.*bbbbbbbbbbbb"):
         read_specialist(path, "b" * 64)
     with pytest.raises(WeightsError, match="bbbbbbbbbbbb"):
         specialist_from(path, BASE, "b" * 64)
@@ -130,7 +130,7 @@ def test_the_specialist_of_another_base_is_refused_with_both_named(path: Path) -
 def test_a_truncated_file_is_refused(share: float, path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(WeightsError, match="not a whole file of a specialist"):
+    with pytest.raises(WeightsError, match="not a whole specialist"):
         read_specialist(path)
 
 
@@ -241,7 +241,7 @@ def test_damaged_ones_are_listed_with_the_reason_and_not_taken(shipped: Path, pa
     (specialists_home() / "half.safetensors").write_bytes(path.read_bytes()[:1000])
     (specialists_home() / "renamed.safetensors").write_bytes(path.read_bytes())
     problems = {item.name: item.problem for item in list_specialists()}
-    assert "not a whole file" in problems["half"]
+    assert "not a whole specialist" in problems["half"]
     assert "rename the file to cord.safetensors" in problems["renamed"]
     assert [item.name for item in list_specialists(SHA)] == ["brain", "cord"]
     assert list_specialists("b" * 64) == []
@@ -301,7 +301,7 @@ def test_a_damaged_specialist_is_refused_when_it_is_asked(path: Path) -> None:
     moe = SamMed3DMoE(BASE, [specialist_from(path, BASE, SHA)])
     say(moe.gate, cord=2.0)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(WeightsError, match="not a whole file"), torch.inference_mode():
+    with pytest.raises(WeightsError, match="not a whole specialist"), torch.inference_mode():
         moe(**prompt_for(BASE))
 
 
@@ -319,7 +319,7 @@ def test_a_gate_for_another_base_or_of_other_sizes_is_refused(tmp_path: Path) ->
     gate, card = gate_for(cord)
     file = tmp_path / "gate.safetensors"
     write_gate(file, gate, card)
-    with pytest.raises(WeightsError, match="spine .* was made for sam-med3d-turbo"):
+    with pytest.raises(WeightsError, match="spine .* was taught on sam-med3d-turbo"):
         read_gate(file, "b" * 64)
     with pytest.raises(WeightsError, match="not what its card says"):
         write_gate(file, gate, dataclasses.replace(card, hidden=32))

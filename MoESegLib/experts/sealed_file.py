@@ -1,7 +1,7 @@
-"""Files of specialists and gates: ``.safetensors`` whose metadata holds a card, which holds the hash of both.
+"""Files of experts, specialists and gates: ``.safetensors`` whose metadata holds a card, which holds the hash of both.
 
-A file is untrusted input: nothing in it is run, and what is not exactly what its card says is refused. Expert packs
-(:mod:`.pack_file`) are made the same way; there the card rules the shapes, here the base does.
+The card travels inside, so that no file is ever without one. A file is untrusted input: nothing in it is run, and what
+is not exactly what its card says is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..core.errors import OutputError, WeightsError
 from ..core.files import atomic_path
-from .strict_json import FieldError, from_plain, parse_json
+from .card_rules import SomeCard, parse_card
+from .strict_json import FieldError, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +26,24 @@ _HEADER_LENGTH = struct.Struct("<Q")
 _MAX_HEADER = 1_000_000
 
 
-SomeCard = TypeVar("SomeCard", bound=Any)
-"""A frozen dataclass with ``name``, ``base``, ``format_version``, ``size_bytes``, ``sha256`` and ``to_json()``."""
+def check_values(state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse values that are not finite, and types that are none of weights.
+
+    Raises:
+        WeightsError: naming the tensor.
+    """
+    import torch
+
+    for key, tensor in state.items():
+        if tensor.dtype not in (torch.float16, torch.float32):
+            raise WeightsError(f"{what}: {key} is {tensor.dtype}; float16 or float32 was expected. Get another copy.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{what}: {key} holds values that are not finite. Teach it again, or get another copy.")
+
+
+def _check_values_only(state: Mapping[str, Tensor], card: Any, what: str) -> None:
+    """Where the card does not say which tensors there must be."""
+    check_values(state, what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +54,20 @@ class Kind:
         what: for people, "a specialist".
         key: of the card in the metadata.
         max_bytes: largest file, header included.
+        advice: what to do about one that is too large.
+        check: refuses tensors that are not those of a card; gets them, the card, and what to call them.
     """
 
     what: str
     key: str
     max_bytes: int
+    advice: str = ""
+    check: Callable[[Mapping[str, Tensor], Any, str], None] = _check_values_only
+
+    @property
+    def noun(self) -> str:
+        """Without the article."""
+        return self.what.partition(" ")[2]
 
 
 def write_sealed(path: Path, state: Mapping[str, Tensor], card: SomeCard, kind: Kind) -> SomeCard:
@@ -57,12 +82,13 @@ def write_sealed(path: Path, state: Mapping[str, Tensor], card: SomeCard, kind: 
     if path.suffix != SUFFIX:
         raise OutputError(f"{kind.what.capitalize()} is a {SUFFIX} file, not {path.name}. Choose such a name.")
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    check_values(state, card.name)
+    kind.check(state, card, f"{kind.noun} {card.name}")
     card = sealed(card, state)
     data = save(dict(state), {kind.key: card.to_json()})
     if len(data) > kind.max_bytes:
         raise WeightsError(
             f"{card.name} has {len(data) / 1e6:.1f} MB; {kind.what} has {kind.max_bytes / 1e6:.0f} MB at most."
+            f"{kind.advice}"
         )
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -91,8 +117,8 @@ def read_sealed(
     try:
         state = load(data)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole file of {kind.what} ({error}); get it again.") from error
-    check_values(state, f"{card.name} in {path.name}")
+        raise WeightsError(f"{path} is not a whole {kind.noun} ({error}); get it again.") from error
+    kind.check(state, card, f"{kind.noun} {card.name} in {path.name}")
     found = sealed(card, state)
     if found != card:
         raise WeightsError(
@@ -123,24 +149,10 @@ def check_base(card: Any, base_sha256: str, source: str) -> None:
     """
     if card.base.sha256 != base_sha256:
         raise WeightsError(
-            f"{card.name} ({source}) was made for {card.base.name} with SHA-256 {card.base.sha256[:12]}..., not for "
-            f"these weights ({base_sha256[:12]}...). Use that base, or teach it again on this one."
+            f"{card.name} ({source}) was taught on {card.base.name} with SHA-256 {card.base.sha256[:12]}..., not on "
+            f"these weights ({base_sha256[:12]}...). It fits its own base only: use that base, or teach it again on "
+            "this one."
         )
-
-
-def check_values(state: Mapping[str, Tensor], what: str) -> None:
-    """Refuse values that are not finite, and types that are none of weights.
-
-    Raises:
-        WeightsError: naming the tensor.
-    """
-    import torch
-
-    for key, tensor in state.items():
-        if tensor.dtype not in (torch.float16, torch.float32):
-            raise WeightsError(f"{what}: {key} is {tensor.dtype}; float16 or float32 was expected. Get another copy.")
-        if not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{what}: {key} holds values that are not finite. Teach it again, or get another copy.")
 
 
 def sealed(card: SomeCard, state: Mapping[str, Tensor]) -> SomeCard:
@@ -149,33 +161,10 @@ def sealed(card: SomeCard, state: Mapping[str, Tensor]) -> SomeCard:
     card = dataclasses.replace(card, size_bytes=size, sha256="")
     digest = hashlib.sha256(card.to_json().encode())
     for key in sorted(state):
-        values = state[key].numpy()
-        digest.update(f"{key} {values.shape} {values.dtype}\n".encode())
-        digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+        tensor = state[key]
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.numpy().astype("<f4").tobytes())
     return dataclasses.replace(card, sha256=digest.hexdigest())
-
-
-def parse_card(text: str, source: str, card_type: type[SomeCard]) -> SomeCard:
-    """Read and check a card.
-
-    Raises:
-        WeightsError: naming the file, the field and what is wrong, or the version of MoESeg to get.
-    """
-    latest = card_type.format_version
-    try:
-        data = parse_json(text)
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if type(version) is int and version > latest:
-            raise WeightsError(
-                f"{source} is of format {version}, made by MoESeg {data.get('moeseg_version')}; this MoESeg "
-                f"({__version__}) reads formats up to {latest}. Update MoESeg."
-            )
-        card = from_plain(card_type, data)
-        if version != latest or not (card.size_bytes and card.sha256):
-            raise FieldError(f"format_version must be {latest}, and size_bytes and sha256 must be given")
-    except FieldError as error:
-        raise WeightsError(f"The card in {source} is wrong: {error}. Get the file again.") from error
-    return card
 
 
 def _bytes_of(path: Path, kind: Kind) -> bytes:
@@ -195,9 +184,7 @@ def _card_in(data: bytes, path: Path, kind: Kind, card_type: type[SomeCard]) -> 
     start = _HEADER_LENGTH.size
     length = _HEADER_LENGTH.unpack(data[:start])[0] if len(data) >= start else 0
     if not 0 < length <= min(_MAX_HEADER, len(data) - start):
-        raise WeightsError(
-            f"{path} is not a whole file of {kind.what}: its header is missing or cut off. Get it again."
-        )
+        raise WeightsError(f"{path} is not a whole {kind.noun}: its header is missing or cut off. Get it again.")
     try:
         header = parse_json(data[start : start + length].decode("utf-8"))
     except (UnicodeDecodeError, FieldError) as error:
