@@ -22,11 +22,14 @@ class Traits:
         kinds: of prompts it was taught.
         classes: names of what it was taught.
         general: it was taught what a click is on many sorts of images, and answers clicks where no other pack knows.
+        proven: with a box it was better than the base on patients that it was not taught; what it knows it answers,
+            however much the base expects of its own mask.
     """
 
     kinds: frozenset[str]
     classes: tuple[str, ...] = ()
     general: bool = False
+    proven: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +53,14 @@ class PackAnswer:
         quality: its predicted IoU as it comes from the network, not cut to [0, 1].
         as_given: whether it saw the prompt as it was given.
         knows: whether it was taught such a thing; True for the base, which is asked about everything.
+        sure: log-odds of a proven pack that knows; None for who has to expect more of its mask than the others.
     """
 
     experts: list[ExpertLogits]
     quality: float
     as_given: bool
     knows: bool = True
+    sure: float | None = None
 
 
 def packs_to_ask(
@@ -114,10 +119,12 @@ def views_of(prompt: ModelPrompt, kinds: Mapping[str, frozenset[str]]) -> list[V
 def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tuple[ExpertLogits, ...]:
     """All answers, the one that counts first.
 
-    Of those who know, the highest predicted IoU counts: it is in the same unit for every pack and the base, which the
-    gate logits of packs taught apart are not. Who saw the prompt as it was given goes before who saw a box made from
-    it, since the quality of a mask in a box says nothing about the box. The base comes last, so it answers only if it
-    is better than every pack that knows, or if none does.
+    The surest of the proven packs that know counts; without one, the highest predicted IoU, in the same unit for every
+    pack and the base. Predicted IoU alone let the base, which expects too much of its masks (0.84 for a Dice of 0.76 on
+    abdominal CT), answer what a pack does better: with boxes around 179 structures of held-out training patients of 12
+    sets the base reached a mean Dice of 0.770, predicted IoU 0.806, the pack that knows 0.847, an oracle 0.855. Who saw
+    the prompt as it was given goes before who saw a box made from it, since the quality of a mask in a box says nothing
+    about the box.
 
     Args:
         answers: by pack, the base last.
@@ -130,7 +137,9 @@ def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tupl
     if named is None:
         candidates = [answer for answer in answers.values() if answer.as_given] or list(answers.values())
         candidates = [answer for answer in candidates if answer.knows] or candidates
-        named = max(candidates, key=lambda answer: answer.quality).experts[0]
+        sure = [answer for answer in candidates if answer.sure is not None]
+        best = max(sure, key=lambda answer: _sure(answer.sure)) if sure else max(candidates, key=lambda a: a.quality)
+        named = best.experts[0]
     pack = next(answer.experts for answer in answers.values() if any(entry is named for entry in answer.experts))
     return (named, *_without(named, pack), *_without(named, [entry for entry in everyone if entry not in pack]))
 

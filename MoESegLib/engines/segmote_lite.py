@@ -110,16 +110,17 @@ class SegMoTELite(LiteMedSAM):
         # the demo CT the predicted IoU of the two chose a mean Dice of 0.49, the general expert alone reached 0.47.
         lone = len(prompt.points) == 1 and prompt.box is None and prompt.logits is None
         guessing = lone and all(self.traits[name].general for name in names)
-        answers = {
-            name: dataclasses.replace(
-                answer,
-                knows=name == BASE or knows(odds[name]) or self.traits[name].general,
-                as_given=answer.as_given or (guessing and name == BASE),
-            )
-            for name, answer in answers.items()
-        }
+        answers = {name: self._ranked(name, answer, odds, guessing) for name, answer in answers.items()}
         ordered = order_answers({name: answers[name] for name in (*names, BASE) if name in answers}, prompt.expert)
         return self._with_notes(ordered, odds, said)
+
+    def _ranked(self, name: str, answer: PackAnswer, odds: Mapping[str, float | None], guessing: bool) -> PackAnswer:
+        """An answer with what the gate thinks of who gave it."""
+        if name == BASE:
+            return dataclasses.replace(answer, as_given=answer.as_given or guessing)
+        trait, knowing = self.traits[name], knows(odds[name])
+        sure = (odds[name] or 0.0) if trait.proven and knowing and not trait.general else None
+        return dataclasses.replace(answer, knows=knowing or trait.general, sure=sure)
 
     def odds(self, embedding: Embedding, prompt: ModelPrompt) -> dict[str, float | None]:
         """Log-odds of every pack that it was taught what the prompt asks for; None for packs without a judge."""
@@ -236,4 +237,6 @@ def expert_answers(pack_name: str, pack: PackOutput) -> list[ExpertLogits]:
 
 def traits_of(card: Any) -> Traits:
     """What the gate knows of a pack from its :class:`~MoESegLib.experts.card.ExpertCard`."""
-    return Traits(frozenset(card.prompts), tuple(entry.name for entry in card.classes), card.general)
+    boxes = [entry for entry in card.measured if entry.prompt == "box" and entry.base_dice is not None]
+    proven = card.sizes.scope_width > 0 and any(entry.dice > entry.base_dice for entry in boxes)
+    return Traits(frozenset(card.prompts), tuple(entry.name for entry in card.classes), card.general, proven)

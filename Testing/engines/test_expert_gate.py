@@ -168,6 +168,16 @@ def test_who_does_not_know_answers_only_if_nobody_else_does() -> None:
     assert order({"a": found["a"]}) == ["a/0", "a/1"]
 
 
+def test_the_surest_of_the_proven_packs_that_know_goes_before_the_base_whatever_they_expect() -> None:
+    found = answers(a=(0.5, True), b=(0.4, True), c=(0.9, True), base=(0.95, True))
+    found["a"] = dataclasses.replace(found["a"], sure=1.0)
+    found["b"] = dataclasses.replace(found["b"], sure=2.0)
+    assert order(found) == ["b/0", "b/1", "a/0", "a/1", "c/0", "c/1", "base"]
+    found["b"] = dataclasses.replace(found["b"], as_given=False)
+    assert order(found)[0] == "a/0"
+    assert order(found, "base")[0] == "base"
+
+
 def test_the_user_goes_before_the_gate() -> None:
     found = answers(a=(0.5, True), base=(0.9, True))
     assert order(found, "a/1") == ["a/1", "a/0", "base"]

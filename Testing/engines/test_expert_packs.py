@@ -20,10 +20,11 @@ from MoESegLib.engines.protocol import Context, ExpertLogits
 from MoESegLib.engines.segmote_lite import SegMoTELite, traits_of
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.experts import store
-from MoESegLib.experts.card import BaseModel
+from MoESegLib.experts.card import BaseModel, Measurement
 from MoESegLib.experts.pack_file import write_pack
 from MoESegLib.experts.store import find_pack, import_pack, set_enabled
 from MoESegLib.models.segmote.asymmetric import AsymmetricSegMoTE
+from MoESegLib.models.segmote.scope import Scope
 
 pytestmark = pytest.mark.weights
 
@@ -127,6 +128,29 @@ def test_only_a_pack_that_takes_masks_makes_the_engine_refine(load) -> None:
     assert [load(name).model.refines for name in ("box", "click", "refine")] == [False, False, True]
     assert "mask" in load("refine").model.native
     assert load("click").model.native == {"box", "point"}
+
+
+@pytest.mark.parametrize(("dice", "knowing", "proven"), [(0.9, True, True), (0.7, True, False), (0.9, False, False)])
+def test_a_box_goes_to_a_pack_that_knows_and_was_measured_better_than_the_base(
+    dice: float, knowing: bool, proven: bool, lite_engine: SliceEngine, demo_volume: Volume, prompts, tmp_path: Path
+) -> None:
+    """Though the base expects more of its own mask."""
+    pack = random_pack(width=256, early=160, rank=4)
+    for parameter in pack.parameters():
+        parameter.data.mul_(0.3)
+    pack.scope = Scope(672)
+    pack.scope.bias.fill_(3.0 if knowing else -3.0)
+    measured = (Measurement("held-out patients", "box", dice, 0.8, 5, "moeseg teach"),)
+    write_pack(tmp_path / "liver.safetensors", pack, card_for(pack, "liver", measured=measured))
+    base = lite_engine.model
+    mixture = AsymmetricSegMoTE(base.decoder.network).eval()
+    loaded = load_packs(mixture, "lite-medsam", LITE_SHA256, [tmp_path / "liver.safetensors"])
+    traits = {card.name: traits_of(card) for card in loaded.cards}
+    engine = SliceEngine(SegMoTELite(mixture, base.encoder, LITE_SHA256, loaded.id, traits))
+    found = answers(engine, demo_volume, prompts["box"])
+    assert next(iter(found)).startswith("liver/" if proven else "base")
+    if knowing:
+        assert found["base"].quality > max(entry.quality for name, entry in found.items() if name != "base")
 
 
 def test_the_set_of_packs_is_in_the_keys_of_the_cache(load, lite_engine) -> None:
