@@ -300,7 +300,7 @@ class TeachView:
 
     def result_text(self, card):
         """The measured Dice in plain words."""
-        names = {"box": _("box"), "click": _("one click"), "automatic": _("without prompt")}
+        names = {"box": _("box"), "click": _("one click"), "auto": _("without prompt")}
         parts = []
         for entry in card.measured:
             part = f"{names.get(entry.prompt, entry.prompt)} {entry.dice:.2f}"

@@ -66,6 +66,11 @@ def require(holds: bool, field: str, why: str) -> None:
         raise FieldError(f"{field} {why}")
 
 
+def is_name(name: str) -> bool:
+    """Whether something can have this name; it may still be reserved."""
+    return bool(_NAME.fullmatch(name))
+
+
 def check_name(name: str, reserved: Collection[str], noun: str) -> None:
     """Refuse a name that cannot be a file, a module or an answer.
 
@@ -73,7 +78,7 @@ def check_name(name: str, reserved: Collection[str], noun: str) -> None:
         FieldError: it is one.
     """
     form = "up to 48 lower-case letters, digits and hyphens were expected"
-    require(bool(_NAME.fullmatch(name)), "name", f"is {name!r}; {form}")
+    require(is_name(name), "name", f"is {name!r}; {form}")
     require(name not in reserved, "name", f"{name!r} is reserved; choose another, such as {name}-{noun}")
 
 

@@ -179,7 +179,7 @@ class TeachingDesk:
 
         where = lesson.folder or "SEGMENTS"
         command = f"moeseg teach --data {where} --name {lesson.name} --minutes {lesson.minutes:g}"
-        command += " --automatic" * lesson.automatic
+        command += f" --from {lesson.start_from or 'none'}" + " --automatic" * lesson.automatic
         write_pack(self.result_file, result.pack, card_of(result, cases, command))
         curve = tuple(_point(epoch.epoch, epoch.held_out) for epoch in result.history)
         self.notes = Notes(lesson, curve, _point(0, result.base))

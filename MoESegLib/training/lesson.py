@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.files import atomic_path
-from ..experts.card import RESERVED_NAMES
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+from ..experts.card_rules import RESERVED_NAMES, is_name
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def name_problem(name: str, taken: Collection[str]) -> str:
     """Why an expert cannot have this name, "" if it can."""
     if not name:
         return "Give the expert a name, for example liver-mine."
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         return f"{name!r} cannot be a name: up to 48 lower-case letters, digits and hyphens are allowed."
     if name in RESERVED_NAMES:
         return f"{name!r} is taken by MoESeg itself. Choose another name, such as {name}-mine."

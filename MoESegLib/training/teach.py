@@ -13,7 +13,7 @@ from ..core.cancel import CancelToken
 from ..core.errors import OutputError, TrainingError
 from ..engines.prompt_features import feature_width
 from ..engines.slice_engine import SliceEngine
-from ..experts.card import RESERVED_NAMES
+from ..experts.card_rules import RESERVED_NAMES, is_name
 from ..models.segmote.asymmetric import ExpertPack
 from ..weights.store import models_home
 from .cases import Case, split_cases
@@ -120,7 +120,7 @@ def teach(
     engine = engine or teaching_engine()
     detach_all(engine)
     world = World.join(next(network_of(engine).mask_decoder.parameters()).device)
-    folder = _folder(cache)
+    folder = teaching_folder(cache)
     store = EmbeddingStore(folder / "embeddings")
     probes = collect_probes(engine, held, held_out_masks, how)
     encoding = part_of(progress, 0.0, _ENCODING_SHARE)
@@ -200,7 +200,7 @@ def _check_classes(classes: Sequence[str], how: Collecting) -> None:
 
 
 def _check_arguments(name: str, minutes: float | None, epochs: int | None) -> None:
-    if not name or name in RESERVED_NAMES or not name.replace("-", "").isalnum() or name != name.lower():
+    if not is_name(name) or name in RESERVED_NAMES:
         raise TrainingError(
             f"{name!r} cannot be the name of an expert: lower-case letters, digits and hyphens are allowed, and words "
             "such as 'base' are taken."
@@ -215,7 +215,12 @@ def _plan(plan: Plan, minutes: float | None, epochs: int | None, seed: int) -> P
     return dataclasses.replace(plan, minutes=minutes, epochs=epochs, seed=seed)
 
 
-def _folder(cache: Path | None) -> Path:
+def teaching_folder(cache: Path | None) -> Path:
+    """Where embeddings and checkpoints lie; the folder is made.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
     folder = models_home() / "teaching" if cache is None else cache
     try:
         folder.mkdir(parents=True, exist_ok=True)
