@@ -14,6 +14,7 @@ from MoESegLib.core.errors import PromptError
 from MoESegLib.core.prompts import AutomaticPrompt, BoxPrompt, PointPrompt, Prompt, TextPrompt
 from MoESegLib.core.results import Alternative, MaskPatch, Prediction
 from MoESegLib.core.volume import Volume
+from MoESegLib.engines.volume_engine import VolumeEngine
 
 KINDS = frozenset({"box", "point", "scribble", "text", "automatic"})
 
@@ -39,9 +40,10 @@ def write_case(
     image: np.ndarray,
     labels: np.ndarray,
     end: str = "png",
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Any]:
-    """Write an image and its labels; returns the entry of the manifest."""
-    matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
+    """Write an image and its labels, with a spacing along i, j, k; returns the entry of the manifest."""
+    matrix = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     Volume(image, matrix).write(folder / f"{case}_img.{end}")
     Volume(labels, matrix).write(folder / f"{case}_lab.{end}")
     return {
@@ -61,6 +63,73 @@ def add_to_manifest(folder: Path, name: str, entry: Mapping[str, Any], cases: Se
     manifest["sets"][name] = dict(entry)
     manifest["cases"] += cases
     path.write_text(json.dumps(manifest))
+
+
+def write_rods(folder: Path, name: str = "rods", patients: Sequence[str] = ("p1", "p2")) -> None:
+    """Volumes of 2 x 1 x 1 mm with a thick rod (label 1), a thin one in two pieces (label 2) and a speck (label 3).
+
+    Voxels are 50 times the label.
+    """
+    cases = []
+    for number, group in enumerate(patients):
+        labels = np.zeros((18, 24, 20), np.uint8)
+        labels[2:14, 3:11, 3 : 9 + number] = 1
+        labels[3:8, 15:20, 12:17] = 2
+        labels[12:15, 15:19, 12:16] = 2
+        labels[0, 0, 0] = 3
+        cases.append(
+            write_case(folder, name, f"{name}-{number}", group, "val", 50 * labels, labels, "nii.gz", (2.0, 1.0, 1.0))
+        )
+    add_to_manifest(folder, name, {"labels": {"1": "thick rod", "2": "thin rod", "3": "speck"}}, cases)
+
+
+class Painter(VolumeEngine):
+    """An engine for volumes that knows the target: all voxels as bright as the one under the first prompt.
+
+    An expert paints what lies within its radius (mm) of the clicks inside, and never what is near to those outside.
+
+    Args:
+        radii: of each expert by name; without a limit it is perfect.
+        gate: who answers when nobody is asked for.
+        traits: of its experts, as in ``SegMoTELite``.
+    """
+
+    def __init__(
+        self,
+        radii: Mapping[str, float] | None = None,
+        gate: str = "base",
+        traits: Mapping[str, Any] | None = None,
+        understands: frozenset[str] = frozenset({"point", "box", "scribble"}),
+    ) -> None:
+        self.name = "painter"
+        self.radii = dict(radii or {"base": np.inf})
+        self.gate = gate
+        self.understands = understands
+        self.model = self  # type: ignore[assignment]
+        self.traits = dict(traits or {})
+        self.asked: list[tuple[Prompt, ...]] = []
+        self.strict_upstream = False
+
+    def predict(self, volume: Volume, prompts: Sequence[Prompt], context) -> Prediction:
+        self.asked.append(tuple(prompts))
+        expert = context.expert or self.gate
+        if expert not in self.radii:
+            raise PromptError(f"painter has no expert {expert!r}.")
+        assert context.extent == "volume"
+        ijk = np.rint(volume.ras_to_ijk(np.mean(prompts[0].ras_points, axis=0))).astype(int)
+        target = volume.array == volume.array[tuple(ijk[::-1])]
+        inside, outside = np.zeros(volume.shape, bool), np.zeros(volume.shape, bool)
+        for prompt in prompts:
+            center = volume.ras_to_ijk(np.mean(prompt.ras_points, axis=0))[::-1]
+            shifts = [
+                (n - c) * s for n, c, s in zip(np.indices(volume.shape), center, volume.spacing[::-1], strict=True)
+            ]
+            near = sum(shift**2 for shift in shifts) <= self.radii[expert] ** 2
+            if getattr(prompt, "positive", True):
+                inside |= near
+            else:
+                outside |= near
+        return Prediction(MaskPatch.of(target & inside & ~outside), expert)
 
 
 class BrightEngine:

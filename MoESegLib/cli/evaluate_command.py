@@ -36,15 +36,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--engine", "--model", dest="engines", action="append",
-        help="NAME, NAME+EXPERT+EXPERT (these experts only) or NAME+none; repeatable, or A,B; the first is what the "
-        "others are compared with (lite-medsam)",
+        help="NAME, NAME+EXPERT+EXPERT (these experts only), NAME+none, or NAME:EXPERT (this one answers, base for the "
+        "base model); repeatable, or A,B; the first is what the others are compared with (lite-medsam)",
     )  # fmt: skip
     parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "openvino"))
     parser.add_argument("--class", dest="classes", action="append", default=[], help="only this structure (repeatable)")
     parser.add_argument("--limit", type=int, help="only the first N images of each set")
-    parser.add_argument("--max-slices", type=int, help="of each case, evenly spaced")
+    parser.add_argument("--max-slices", type=int, help="of each case, evenly spaced (2D engines)")
     parser.add_argument("--max-masks-per-image", type=int, default=20, help="where objects are counted: cells (20)")
-    parser.add_argument("--min-pixels", type=int, default=100, help="leave out smaller structures (100)")
+    parser.add_argument(
+        "--min-pixels", type=int, default=100, help="leave out smaller structures (100; in volumes, voxels)"
+    )
     parser.add_argument("--tolerance", type=float, default=2.0, help="of the NSD: mm, in pictures pixels (2)")
     parser.add_argument("--forgetting", action="store_true", help="compare what no expert was taught with the base")
     parser.add_argument("--out", type=Path, help="folder for results.md, scores.csv, summary.csv and curves.png")
@@ -106,7 +108,9 @@ def _load(names: Sequence[EngineName], runtime: Any, forgetting: bool) -> list[C
     from ..engines import load_engine
     from ..evaluation.contestants import contestant
 
-    loaded = [contestant(name, load_engine(name.model, runtime=runtime, experts=name.experts)) for name in names]
+    keys = dict.fromkeys((name.model, name.experts) for name in names)  # one that is named twice is loaded once
+    engines = {key: load_engine(key[0], runtime=runtime, experts=key[1]) for key in keys}
+    loaded = [contestant(name, engines[name.model, name.experts]) for name in names]
     if forgetting and (loaded[0].packs or not any(other.packs for other in loaded[1:])):
         raise PromptError(
             "--forgetting compares engines with experts with the first one, which must have none: for example "
@@ -154,7 +158,7 @@ def _check_sets(args: argparse.Namespace, cases: Sequence[LabeledCase], scores: 
 
     measured = {score.dataset for score in scores}
     empty = list(dict.fromkeys(case.dataset for case in cases if case.dataset not in measured))
-    message = f"No slice of {', '.join(empty)} holds a structure of at least {args.min_pixels} pixels"
+    message = f"No image of {', '.join(empty)} holds a structure of at least {args.min_pixels} pixels"
     if not scores:
         raise VolumeError(f"{message}. Lower --min-pixels, or choose other sets or classes.")
     if empty:

@@ -49,12 +49,12 @@ class Identity:
 
 
 def gate_rows(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[GateRow]:
-    """Who answered, for the engines with experts; refused masks do not count."""
+    """Who answered, for the engines whose gate chooses among experts; refused masks do not count."""
     groups: dict[tuple[str, str, str, int], list[Score]] = {}
     packs = {
         contestant.label: {pack: set(map(structure_key, names)) for pack, names in contestant.packs.items()}
         for contestant in contestants
-        if contestant.packs
+        if contestant.packs and contestant.expert is None
     }
     for score in scores:
         if score.engine in packs and score.pack:

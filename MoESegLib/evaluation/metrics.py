@@ -18,11 +18,11 @@ def dice(prediction: NDArray, reference: NDArray) -> float:
 
 
 def surface_dice(
-    prediction: NDArray, reference: NDArray, tolerance: float, spacing: tuple[float, float] = (1.0, 1.0)
+    prediction: NDArray, reference: NDArray, tolerance: float, spacing: Sequence[float] | None = None
 ) -> float:
-    """Normalized surface distance (NSD, also surface Dice) of two 2D masks ``[row, column]``, 0 to 1.
+    """Normalized surface distance (NSD, also surface Dice) of two masks ``[row, column]`` or ``[k, j, i]``, 0 to 1.
 
-    The share of both outlines that lies within the tolerance of the other outline:
+    The share of both outlines (in volumes, surfaces) that lies within the tolerance of the other one:
     (border pixels of the prediction at most ``tolerance`` from the reference's border + the reverse) / (all border
     pixels of both). Source: Nikolov et al., Clinically applicable segmentation of head and neck anatomy for
     radiotherapy, arXiv 1809.04430 (2018), JMIR 2021;23(7):e26151. They weigh pieces of a surface between voxels by
@@ -31,7 +31,7 @@ def surface_dice(
 
     Args:
         tolerance: in the unit of ``spacing``.
-        spacing: between rows and between columns.
+        spacing: between neighbors along every axis of the masks, 1 by default.
 
     Returns:
         1 when both masks are empty, 0 when only one is.
@@ -40,8 +40,7 @@ def surface_dice(
     both = inside | expected
     if not both.any():
         return 1.0
-    rows, columns = np.flatnonzero(both.any(axis=1)), np.flatnonzero(both.any(axis=0))
-    cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    (cut,) = ndimage.find_objects(both.view(np.uint8))
     borders = _border(inside[cut]), _border(expected[cut])
     if not borders[0].any() or not borders[1].any():
         return 0.0
@@ -99,5 +98,5 @@ def _comparable(prediction: NDArray, reference: NDArray) -> tuple[NDArray[np.boo
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of a mask that touch the outside by a side; outside the array is outside the mask."""
+    """Pixels or voxels of a mask that touch the outside by a side; outside the array is outside the mask."""
     return mask & ~np.asarray(ndimage.binary_erosion(mask), bool)

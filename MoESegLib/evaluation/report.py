@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .contestants import Contestant
+from .contestants import Contestant, in_volumes
 from .forgetting import gate_rows, identities, unchanged_share, untaught
 from .run import Plan, Score
 from .summary import ALL, THRESHOLDS, Cell, Effort, Estimate, Row, efforts, summarize
@@ -70,11 +70,15 @@ def forgetting_parts(scores: Sequence[Score], contestants: Sequence[Contestant])
 
 def _legend(contestants: Sequence[Contestant], plan: Plan) -> str:
     several = len(contestants) > 1
+    if in_volumes(contestants):
+        least, outlines, tolerance = "voxels", "surfaces", f"{plan.tolerance:g} mm"
+    else:
+        least, outlines = "pixels on a slice", "outlines"
+        tolerance = f"{plan.tolerance:g} mm ({plan.tolerance:g} pixels in pictures without spacing)"
     lines = [
         "Mean ± standard deviation over masks [95 % interval, bootstrap over patients]"
         + (f"; differences are paired, from {contestants[0].label}" if several else "")
-        + f". Structures of at least {plan.least_pixels} pixels on a slice. NSD: share of both outlines within "
-        f"{plan.tolerance:g} mm ({plan.tolerance:g} pixels in pictures without spacing)."
+        + f". Structures of at least {plan.least_pixels} {least}. NSD: share of both {outlines} within {tolerance}."
     ]
     for contestant in contestants:
         for pack, classes in contestant.packs.items():

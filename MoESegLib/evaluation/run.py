@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.cancel import CancelToken, ProgressCallback
+from ..core.errors import PromptError
 from ..engines.cache import EngineCache
 from ..engines.protocol import Context
-from .contestants import Contestant
+from .contestants import Contestant, in_volumes
 from .datasets import LabeledCase
 from .metrics import dice, surface_dice
 from .protocols import Answer, Protocol, answers
-from .targets import Target, labeled_slices, targets_on
+from .targets import Target, labeled_slices, labeled_volume, refuse_pictures, targets_on
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class Plan:
     """What is asked for.
 
     Attributes:
-        least_pixels: structures smaller than this on a slice are left out.
-        max_slices: of each case, evenly spaced over those with targets; None for all.
-        max_objects: of each slice of a map of objects (cells), evenly drawn.
+        least_pixels: structures smaller than this on a slice (or in voxels, in a volume) are left out.
+        max_slices: for engines of slices: of each case, evenly spaced over those with targets; None for all.
+        max_objects: of each slice or volume of a map of objects (cells), evenly drawn.
         tolerance: of the NSD, in millimeters, or in pixels for pictures.
     """
 
@@ -43,8 +45,9 @@ class Score:
     Attributes:
         engine, dataset, protocol: who was asked, where, and how.
         click: number of prompts so far, from 1.
-        case, patient, structure, instance, slice: of what; the instance is 0 in a map of classes.
-        pixels: of the reference.
+        case, patient, structure, instance, slice: of what; the instance is 0 in a map of classes, the slice None in a
+            volume.
+        pixels: of the reference, or voxels.
         dice, nsd: 0 to 1; 0 when the engine refused.
         expert: who answered, "base" for the base model, "" when the engine refused.
         same_mask: the answer to the first prompt is that of the first engine to the last voxel; None for that engine.
@@ -60,7 +63,7 @@ class Score:
     patient: str
     structure: str
     instance: int
-    slice: int
+    slice: int | None
     pixels: int
     dice: float
     nsd: float
@@ -91,25 +94,34 @@ def evaluate(
 ) -> list[Score]:
     """Ask every engine for every structure of every image under each protocol.
 
-    Each image is encoded once for all engines that share an encoder, since the keys of the cache hold its identity. One
-    case is in memory at a time.
+    Engines of slices are asked slice by slice, engines for volumes volume by volume. Each image is encoded once for all
+    engines that share an encoder, since the keys of the cache hold its identity. One case is in memory at a time.
 
     Args:
         cache: embeddings of earlier runs.
-        on_scores: given the scores of each slice as soon as they are there.
+        on_scores: given the scores of each slice or volume as soon as they are there.
         progress: told the finished fraction.
 
     Raises:
-        VolumeError, GeometryError: a case cannot be read.
+        PromptError: engines of both kinds are to be compared, or slices chosen for engines for volumes.
+        VolumeError, GeometryError: a case cannot be read, or is a 2D image and the engines are for volumes.
         Cancelled: ``cancel`` was set.
     """
     context = Context(cache=cache or EngineCache(), cancel=cancel or CancelToken())
     scores: list[Score] = []
+    volumes = in_volumes(contestants)
+    if volumes:
+        refuse_pictures(cases)
+        if plan.max_slices is not None:
+            raise PromptError("Engines for volumes answer whole volumes. Leave --max-slices out.")
     for number, case in enumerate(cases):
-        slices = labeled_slices(case, plan.least_pixels, plan.max_slices)
-        for done, (image, numbers) in enumerate(slices):
+        if volumes:
+            images = labeled_volume(case, plan.least_pixels)
+        else:
+            images = labeled_slices(case, plan.least_pixels, plan.max_slices)
+        for done, (image, numbers) in enumerate(images):
             if progress is not None:
-                progress((number + done / len(slices)) / len(cases), f"{case.dataset}: {case.name}")
+                progress((number + done / len(images)) / len(cases), f"{case.dataset}: {case.name}")
             context.cancel.check()
             targets = targets_on(image, numbers, plan.least_pixels, plan.max_objects)
             fresh = [
@@ -134,7 +146,8 @@ def _compare(
         if protocol.prompt_kind not in (None, *contestant.engine.understands):
             found = _not_understood(contestant, target, protocol)
         else:
-            found = answers(contestant.engine, target, protocol, context)
+            asked = dataclasses.replace(context, extent=target.image.extent, expert=contestant.expert)
+            found = answers(contestant.engine, target, protocol, asked, number > 0 and bool(contestant.packs))
         for click, answer in enumerate(found, 1):
             held_against = reference if number and click == 1 else None
             yield _score(contestant, target, protocol, click, answer, held_against, tolerance)

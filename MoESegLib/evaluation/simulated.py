@@ -1,73 +1,111 @@
 """Simulated users: the prompts a careful person would give, made from the reference mask; deterministic.
 
-All masks are bool ``[row, column]`` of one displayed slice, all places whole pixels (x, y). Where several pixels are
-equally deep, the first one by rows is taken.
+Masks are bool, ``[row, column]`` of one displayed slice or ``[k, j, i]`` of a volume. Places are whole pixels (x, y) or
+voxels (i, j, k): array indices, the last axis first.
+
+Where several places are equally deep, the first one in array order is taken on slices. In volumes it is the one nearest
+to the mask's center of mass: an aorta is as deep near its end as in its middle, and a person clicks the middle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Pixel = tuple[int, int]
-"""x, y"""
-
-_WITH_DIAGONALS = np.ones((3, 3), bool)
-
-
-def tight_box(mask: NDArray) -> tuple[int, int, int, int]:
-    """The smallest box (x0, y0, x1, y1, inclusive pixels) around a 2D mask ``[row, column]`` that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+Place = tuple[int, ...]
+"""x, y or i, j, k"""
+Spacing = Sequence[float]
+"""Millimeters between neighbors along every axis of the array."""
+_EQUAL = 1e-6
+"""Distances in millimeters that differ by less are the same but for rounding."""
 
 
-def center_click(mask: NDArray) -> Pixel:
-    """The pixel (x, y) of a 2D mask that lies farthest from its border, the image border included."""
-    return deepest_pixels(mask, 1)[0]
+def tight_box(mask: NDArray) -> tuple[int, ...]:
+    """The smallest box around a mask that is not empty: x0, y0, x1, y1 or i0, j0, k0, i1, j1, k1, both ends inside."""
+    axes = range(mask.ndim - 1, -1, -1)
+    used = [np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
+    return *(int(places[0]) for places in used), *(int(places[-1]) for places in used)
 
 
-def deepest_pixels(mask: NDArray, count: int) -> list[Pixel]:
-    """The ``count`` pixels of a mask that is not empty that lie farthest from its border, the deepest first."""
-    x0, y0, x1, y1 = tight_box(mask)
-    depth = depths(mask[y0 : y1 + 1, x0 : x1 + 1])
-    if count == 1:
-        places = [int(np.argmax(depth))]
-    else:
-        places = np.argsort(-depth, axis=None, kind="stable")[: min(count, int(np.count_nonzero(depth)))].tolist()
-    return [(place % depth.shape[1] + x0, place // depth.shape[1] + y0) for place in places]
+def center_click(mask: NDArray, spacing: Spacing | None = None) -> Place:
+    """The place of a mask that lies farthest from its border, the border of the image included.
+
+    Args:
+        spacing: in a volume; on slices distances are counted in pixels, as in the literature.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    place = deepest(mask, spacing)
+    if place is None:
+        raise ValueError("An empty mask has no center.")
+    return place
 
 
-def depths(mask: NDArray) -> NDArray[np.float64]:
-    """Distance of every pixel of a mask to the nearest pixel outside, the outside of the array included; 0 outside."""
-    return np.asarray(ndimage.distance_transform_edt(np.pad(mask != 0, 1)), np.float64)[1:-1, 1:-1]
+def deepest(mask: NDArray, spacing: Spacing | None = None, without: Collection[Place] = ()) -> Place | None:
+    """The place of a mask that lies farthest from its border, but for some; None when no other is left.
+
+    Args:
+        spacing: as in :func:`center_click`.
+    """
+    if not mask.any():
+        return None
+    box = tight_box(mask)
+    low = np.array(box[mask.ndim - 1 :: -1])
+    depth = depths(mask[_within(box)], spacing)
+    for place in without:
+        index = np.array(place[::-1]) - low
+        if (index >= 0).all() and (index < depth.shape).all():
+            depth[tuple(index)] = 0
+    index = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    if spacing is not None:
+        index = _most_central(depth, mask[_within(box)], spacing)
+    return tuple(int(n) for n in (np.array(index) + low)[::-1]) if depth[index] > 0 else None
 
 
-def error_click(mask: NDArray, target: NDArray, clicked: Collection[Pixel] = ()) -> tuple[Pixel, bool] | None:
-    """Where a user clicks next: the deepest pixel of the largest connected error, and whether it is missed (positive).
+def _most_central(depth: NDArray[np.float64], mask: NDArray, spacing: Spacing) -> tuple[int, ...]:
+    """Of the deepest places the one nearest to the center of mass, then the first in array order."""
+    places = np.argwhere(depth > depth.max() - _EQUAL)
+    middle = np.array(ndimage.center_of_mass(mask != 0))
+    away = (((places - middle) * np.asarray(spacing)) ** 2).sum(axis=1)
+    return tuple(places[int(np.argmax(away < away.min() + _EQUAL))])
 
-    Missed and spurious pixels that touch are two errors; pixels that touch at a corner are connected. This is the user
+
+def depths(mask: NDArray, spacing: Spacing | None = None) -> NDArray[np.float64]:
+    """Distance of every place of a mask to the nearest one outside, the outside of the array included; 0 outside."""
+    padded = ndimage.distance_transform_edt(np.pad(mask != 0, 1), sampling=spacing)
+    return np.asarray(padded, np.float64)[(slice(1, -1),) * mask.ndim]
+
+
+def error_click(
+    mask: NDArray, target: NDArray, clicked: Collection[Place] = (), spacing: Spacing | None = None
+) -> tuple[Place, bool] | None:
+    """Where a user clicks next: the deepest place of the largest connected error, and whether it is missed (positive).
+
+    Missed and spurious places that touch are two errors; those that touch at a corner are connected. This is the user
     of the interactive segmentation literature (Xu et al., Deep Interactive Object Selection, CVPR 2016; Sofiiuk et al.,
-    RITM, 2021), who, as there, never clicks on the same pixel twice.
+    RITM, 2021), who, as there, never clicks on the same place twice.
 
     Args:
         mask: the answer so far.
-        clicked: pixels clicked before.
+        clicked: places clicked before.
+        spacing: as in :func:`center_click`.
 
     Returns:
         None when there is no error left to click on.
     """
     for error, missed in _largest_first(np.asarray(mask) != 0, np.asarray(target) != 0):
-        pixel = next((place for place in deepest_pixels(error, len(clicked) + 1) if place not in clicked), None)
-        if pixel is not None:
-            return pixel, missed
+        place = deepest(error, spacing, clicked)
+        if place is not None:
+            return place, missed
     return None
 
 
 def _largest_first(mask: NDArray[np.bool_], target: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], bool]]:
-    """Connected errors by size; missed before spurious ones of the same size, then by rows."""
+    """Connected errors by size; missed before spurious ones of the same size, then in array order."""
     found = []
     for error, missed in ((target & ~mask, True), (mask & ~target, False)):
         components = _components(error)
@@ -86,7 +124,13 @@ def largest_component(mask: NDArray) -> NDArray[np.bool_]:
 
 
 def _components(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Connected parts numbered from 1, by rows."""
+    """Connected parts numbered from 1, in array order."""
     components = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, _WITH_DIAGONALS, output=components)
+    ndimage.label(mask, np.ones((3,) * mask.ndim, bool), output=components)
     return components
+
+
+def _within(box: tuple[int, ...]) -> tuple[slice, ...]:
+    """A tight box as slices of the array."""
+    axes = len(box) // 2
+    return tuple(slice(low, high + 1) for low, high in zip(box[axes - 1 :: -1], box[: axes - 1 : -1], strict=True))

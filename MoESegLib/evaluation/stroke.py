@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from .simulated import Pixel, depths, largest_component, tight_box
+from .simulated import Place, depths, largest_component, tight_box
 
 _BLOCKS = 48
 """The stroke is looked for among so many places along the longer side: 0.01 s for a liver, 1 s among all its pixels."""
@@ -15,7 +15,7 @@ _TRIMMED = 0.1
 """Share of the stroke left out at either end: people do not draw right up to the border."""
 
 
-def centerline(mask: NDArray) -> list[Pixel]:
+def centerline(mask: NDArray) -> list[Place]:
     """Pixels (x, y) of a stroke along the middle of the largest part of a mask that is not empty; at least one.
 
     The ends are the two places farthest from each other along the target; between them the path of least length

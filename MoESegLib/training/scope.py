@@ -135,7 +135,7 @@ def _prompts(
     return found
 
 
-def _click(place: tuple[int, int]) -> ModelPrompt:
+def _click(place: tuple[int, ...]) -> ModelPrompt:
     return ModelPrompt(np.array([place], np.float32), np.ones(1, np.int64))
 
 

@@ -98,6 +98,11 @@ def test_surface_dice_agrees_with_monai() -> None:
         ]
         theirs = metrics.compute_surface_dice(*stacked, class_thresholds=[tolerance], spacing=spacing)
         assert surface_dice(prediction, reference, tolerance, spacing) == pytest.approx(float(theirs[0, 0]), abs=1e-6)
+    k, j, i = np.ogrid[:12, :24, :20]
+    balls = [((k - 6) * 3) ** 2 + (j - c) ** 2 + (i - 10) ** 2 <= 8**2 for c in (11, 13)]
+    volumes = [torch.from_numpy(np.stack([~mask, mask])[None].astype(np.float32)) for mask in balls]
+    theirs = metrics.compute_surface_dice(*volumes, class_thresholds=[1.5], spacing=(3.0, 1.0, 1.0))
+    assert surface_dice(*balls, 1.5, (3, 1, 1)) == pytest.approx(float(theirs[0, 0]), abs=1e-6)
 
 
 def test_clicks_are_counted_until_the_threshold_is_reached_once() -> None:
