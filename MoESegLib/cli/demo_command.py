@@ -81,12 +81,12 @@ def _check_folder(folder: Path) -> None:
 
 def _get_weights(name: str, quiet: bool) -> None:
     """Fetch the weights on first use; running the demo is the consent, and this says to what."""
-    from ..weights import get_model, model_card
-    from ..weights.store import state_of
+    from ..weights import get_model
+    from ..weights.store import owner_of, state_of
 
     if state_of(name) == "installed":
         return
-    card = model_card(model_card(name).uses or name)
+    card = owner_of(name)
     print(
         f"First use: downloading {card.title}, {card.size_text}, license {card.license}, from {card.source_url}\n"
         f"(remove it again with: moeseg models remove {card.name})",

@@ -46,16 +46,17 @@ def add_parser(subparsers: Any) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     from ..weights import model_cards
-    from ..weights.store import state_of
+    from ..weights.store import owner_of, state_of
 
     states = {name: state_of(name) for name in model_cards()}
     if args.json:
         print(json.dumps([{**card.to_dict(), "state": states[card.name]} for card in model_cards().values()]))
         return 0
     for card in model_cards().values():
-        size = "shares weights" if card.uses else card.size_text
-        print(f"{card.name:<18} {states[card.name]:<10} {card.dimension:<4} {size:<15} {', '.join(card.prompts)}")
-        print(f"{'':<18} {card.title}; license: {card.license}")
+        owner = owner_of(card.name)
+        size = card.size_text if owner is card else f"uses {owner.name}"
+        print(f"{card.name:<22} {states[card.name]:<10} {card.dimension:<4} {size:<21} {', '.join(card.prompts)}")
+        print(f"{'':<22} {card.title}; license: {card.license}")
     return 0
 
 
@@ -81,10 +82,9 @@ def _plain(value: Any) -> str:
 def _get(args: argparse.Namespace) -> int:
     from ..core.errors import WeightsError
     from ..weights import get_model, model_card
-    from ..weights.store import state_of
+    from ..weights.store import owner_of, state_of
 
-    card = model_card(args.name)
-    owner = model_card(card.uses) if card.uses else card
+    card, owner = model_card(args.name), owner_of(args.name)
     if state_of(card.name) == "installed":
         print(f"{card.title} is installed already.")
         return 0

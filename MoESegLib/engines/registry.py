@@ -11,13 +11,13 @@ from ..core.errors import ResourceError, WeightsError
 from ..core.intensity import Window
 from ..weights import ensure_weights, model_card, model_cards, models_home
 from ..weights.safe_load import load_into, load_state_dict
-from ..weights.store import state_of, weights_id_of
+from ..weights.store import owner_of, weights_id_of
 from .cache import content_key
 from .encoders import SliceEncoder, TorchEncoder
 from .openvino_encoder import convert_encoder, ready_encoder, runtime_folder
 from .protocol import SliceModel
 from .slice_engine import SliceEngine
-from .volume_engine import VolumeEngine
+from .volume_loading import MixtureOptions, Weights, load_sam_med3d, load_sam_med3d_moe
 
 if TYPE_CHECKING:
     import torch
@@ -29,20 +29,22 @@ if TYPE_CHECKING:
 Runtime = Literal["auto", "torch", "openvino"]
 _log = logging.getLogger(__name__)
 DEFAULT_MODEL = "segmote-lite"
-_SAM_MED3D = ("sam-med3d-turbo", "sam-med3d-cvpr", "sam-med3d-cvpr-coreset", "sam-med3d-first")
-"""What "sam-med3d" stands for, the best one first."""
+_VOLUMES = ("sam_med3d", "sam_med3d_moe")
+"""Architectures of 3D models."""
 
 
 def engine_names() -> list[str]:
-    """Models in the catalog that this version can load, the default one first, then by size."""
+    """Models in the catalog that this version can load: the default, those that share weights, then by size."""
     cards = [
         card
         for card in model_cards().values()
-        if card.architecture in ("lite_medsam", "segmote_lite", "sam_med3d")
+        if card.architecture in ("lite_medsam", "segmote_lite", *_VOLUMES)
         or card.architecture.startswith("sam_vit")
         or card.name == "segmote"
     ]
-    cards.sort(key=lambda card: (card.name != DEFAULT_MODEL, card.uses is None, card.size_bytes or 1 << 40, card.name))
+    cards.sort(
+        key=lambda card: (card.name != DEFAULT_MODEL, card.file_name is not None, card.size_bytes or 1 << 40, card.name)
+    )
     return [card.name for card in cards]
 
 
@@ -53,6 +55,8 @@ def load_engine(
     window: Window | None = None,
     experts: Sequence[str | Path] | None = None,
     strict_upstream: bool = False,
+    tau: float | None = None,
+    fusion: str | None = None,
 ) -> SliceEngine | Any:  # a VolumeEngine where the card says 3d
     """Load a model with its weights, ready for a :class:`~MoESegLib.session.Session`.
 
@@ -62,43 +66,57 @@ def load_engine(
             where it is installed (converted once, kept, and checked against PyTorch), else PyTorch.
         window: lowest and highest intensity for every image, instead of the default of its modality.
         experts: for segmote-lite, the packs to load: names as in ``moeseg experts list``, or files; an empty list for
-            the base alone, None for all that are switched on.
+            the base alone, None for all that are switched on. For sam-med3d-moe the same with specialists.
         strict_upstream: for 3D models, the public inference and nothing else (:class:`.volume_engine.VolumeEngine`).
+        tau, fusion: for sam-med3d-moe, the gate's threshold (0 to 1) and how the masks of the general model and of a
+            specialist become one ("weighted", "mean", "replace", "max"), instead of those the gate was taught with.
 
     Raises:
         UnknownModelError: no model or expert of that name.
+        PromptError: tau is not from 0 to 1, or the fusion is not known.
         WeightsMissingError: the weights are not on this machine; nothing is downloaded here.
         WeightsError: the weights are not what the card says, or the model has no engine in this version.
         ResourceError: runtime "openvino" was asked for and cannot be used.
     """
-    name = _best_sam_med3d() if name == "sam-med3d" else name
-    card = model_card(name)
-    if experts is not None and card.architecture != "segmote_lite":
-        raise WeightsError(f"{name} takes no experts. Choose segmote-lite, or leave them out.")
-    if card.dimension == "3d" and window is not None:
-        raise WeightsError(f"{name} takes the intensities as they are, without a window. Leave the window out.")
-    path = ensure_weights(name)
-    weights_id = weights_id_of(name)
-    if card.architecture == "sam_med3d":
-        return _sam_med3d(card, path, weights_id, runtime, strict_upstream)
-    what = f"the weights of {name}"
-    if card.architecture in ("lite_medsam", "segmote_lite"):
-        model = _lite_medsam(name, path, weights_id, runtime, experts)
-    elif card.name == "segmote":
-        model = _segmote(path, weights_id)
-    elif card.architecture.startswith("sam_vit"):
-        network = cast("Sam", _build(card.architecture))
-        load_into(network, load_state_dict(path), what)
-        encoder = TorchEncoder(network.image_encoder, _device())
-        from .sam import SamModel
+    card, options = model_card(name), MixtureOptions(experts, tau, fusion)
+    _check_options(card, window, options)
+    path, weights_id = ensure_weights(name), weights_id_of(name)
+    if card.architecture in _VOLUMES:
+        weights, device = Weights(owner_of(name), path, weights_id), _device() if runtime == "auto" else _cpu()
+        if card.architecture == "sam_med3d":
+            return load_sam_med3d(weights, device, strict_upstream)
+        return load_sam_med3d_moe(name, weights, device, strict_upstream, options)
+    return SliceEngine(_slice_model(card, path, weights_id, runtime, experts), window)
 
-        model = SamModel(name, network, encoder, weights_id, frozenset(card.prompts))
-    else:
+
+def _check_options(card: ModelCard, window: Window | None, options: MixtureOptions) -> None:
+    """Refuse what a model cannot do."""
+    if options.experts is not None and card.architecture not in ("segmote_lite", "sam_med3d_moe"):
+        raise WeightsError(f"{card.name} takes no experts. Choose segmote-lite or sam-med3d-moe, or leave them out.")
+    if (options.tau, options.fusion) != (None, None) and card.architecture != "sam_med3d_moe":
+        raise WeightsError(f"{card.name} has no gate over specialists. Choose sam-med3d-moe, or leave tau, fusion out.")
+    if card.dimension == "3d" and window is not None:
+        raise WeightsError(f"{card.name} takes the intensities as they are, without a window. Leave the window out.")
+
+
+def _slice_model(
+    card: ModelCard, path: Path, weights_id: str, runtime: Runtime, experts: Sequence[str | Path] | None
+) -> SliceModel:
+    if card.architecture in ("lite_medsam", "segmote_lite"):
+        return _lite_medsam(card.name, path, weights_id, runtime, experts)
+    if card.name == "segmote":
+        return _segmote(path, weights_id)
+    if not card.architecture.startswith("sam_vit"):
         raise WeightsError(
-            f"{name} is in the catalog, but this version has no engine for {card.architecture} yet. Choose "
+            f"{card.name} is in the catalog, but this version has no engine for {card.architecture} yet. Choose "
             "lite-medsam, segmote-lite, segmote, sam-med3d or a sam-vit model."
         )
-    return SliceEngine(model, window)
+    from .sam import SamModel
+
+    network = cast("Sam", _build(card.architecture))
+    load_into(network, load_state_dict(path), f"the weights of {card.name}")
+    encoder = TorchEncoder(network.image_encoder, _device())
+    return SamModel(card.name, network, encoder, weights_id, frozenset(card.prompts))
 
 
 def _lite_medsam(
@@ -139,23 +157,6 @@ def _segmote(path: Path, weights_id: str) -> SliceModel:
     load_into(network, convert_segmote_state_dict(load_state_dict(path)), "the weights of segmote")
     encoder = TorchEncoder(network.image_encoder, _cpu())
     return SegMoTEModel(network, encoder, weights_id, models_home() / "models" / "clip-tokenizer")
-
-
-def _best_sam_med3d() -> str:
-    """The best SAM-Med3D whose weights are here, else the one to ask for."""
-    return next((name for name in _SAM_MED3D if state_of(name) == "installed"), _SAM_MED3D[0])
-
-
-def _sam_med3d(card: ModelCard, path: Path, weights_id: str, runtime: Runtime, strict: bool) -> VolumeEngine:
-    from ..models.sam_med3d import SamMed3D, config_of
-    from .sam_med3d import SamMed3DModel
-
-    state = load_state_dict(path)
-    network = SamMed3D(config_of(state)).eval()
-    load_into(network, state, f"the weights of {card.name}")
-    device = _device() if runtime == "auto" else _cpu()
-    model = SamMed3DModel(card.name, network, weights_id, device, exact=strict)
-    return VolumeEngine(model, strict_upstream=strict)
 
 
 def _lite_encoder(network: Sam, weights_id: str, runtime: Runtime) -> SliceEncoder:

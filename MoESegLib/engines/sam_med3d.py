@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.cancel import CancelToken
 from .cache import content_key
@@ -78,7 +79,7 @@ class SamMed3DModel:
 
         with torch.inference_mode():
             logits, _ = self.network.mask_decoder(**self.decoder_inputs(embedding, prompt), multimask_output=False)
-        return (ExpertLogits("base", logits[0, 0].float().cpu().numpy()),)
+        return (ExpertLogits("base", as_array(logits)),)
 
     def decoder_inputs(self, embedding: Embedding, prompt: CropPrompt) -> dict[str, Any]:
         """What the mask decoder takes; a first prompt goes with a mask of zeros, as the network was trained."""
@@ -97,3 +98,8 @@ class SamMed3DModel:
             "sparse_prompt_embeddings": sparse,
             "dense_prompt_embeddings": dense,
         }
+
+
+def as_array(logits: torch.Tensor) -> NDArray[np.float32]:
+    """The first mask of ``[1, M, g, g, g]`` as ``[g, g, g]``."""
+    return logits[0, 0].float().cpu().numpy()

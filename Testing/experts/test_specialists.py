@@ -12,18 +12,15 @@ from typing import Any
 
 import pytest
 import torch
-from moe_tools import prompt_for, say, slice_base, specialist_state, tiny_base
+from moe_tools import SHA, card_for, gate_for, prompt_for, say, slice_base, specialist_state, tiny_base
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from MoESegLib.core.errors import OutputError, UnknownModelError, WeightsError
 from MoESegLib.experts import specialist_store
-from MoESegLib.experts.card import BaseModel, ExpertClass
-from MoESegLib.experts.specialist_card import SpecialistCard
+from MoESegLib.experts.card import BaseModel
 from MoESegLib.experts.specialist_file import read_specialist, read_specialist_card, rounded, write_specialist
 from MoESegLib.experts.specialist_gate import (
-    GateCard,
-    GateExpert,
     load_mixture,
     read_gate,
     specialist_from,
@@ -38,30 +35,10 @@ from MoESegLib.experts.specialist_store import (
     specialists_home,
 )
 from MoESegLib.experts.strict_json import FieldError
-from MoESegLib.models.sam_med3d_moe.gate import Gate
 from MoESegLib.models.sam_med3d_moe.mixture import SamMed3DMoE
 
 BASE: Any = tiny_base()
-SHA = "a" * 64
 KEY = "mask_decoder.iou_token.weight"
-
-
-def card_for(name: str = "cord", **changes: Any) -> SpecialistCard:
-    card = SpecialistCard(
-        name=name,
-        title="Spinal cord",
-        description='Clicks on the spinal cord; naïve text with "quotes".',
-        base=BaseModel("sam-med3d-turbo", SHA),
-        origin="taught",
-        classes=(ExpertClass("spinal cord"),),
-        modalities=("CT",),
-        prompts=("point",),
-        training=(),
-        measured=(),
-        license="CC BY 4.0",
-        created="2026-11-21",
-    )
-    return dataclasses.replace(card, **changes)
 
 
 @pytest.fixture
@@ -246,25 +223,6 @@ def test_damaged_ones_are_listed_with_the_reason_and_not_taken(shipped: Path, pa
     assert [item.name for item in list_specialists(SHA)] == ["brain", "cord"]
     assert list_specialists("b" * 64) == []
     assert remove_specialist("half") == 1000
-
-
-def gate_for(*cards: SpecialistCard, **changes: Any) -> tuple[Gate, GateCard]:
-    torch.manual_seed(0)
-    gate = Gate(48, [card.name for card in cards], hidden=16)
-    say(gate, **{cards[0].name: 2.0})
-    card = GateCard(
-        name="spine",
-        description="",
-        base=BaseModel("sam-med3d-turbo", SHA),
-        experts=tuple(GateExpert(card.name, card.sha256) for card in cards),
-        weighing="pairwise",
-        tau=0.65,
-        fusion="weighted",
-        width=48,
-        hidden=16,
-        created="2026-11-21",
-    )
-    return gate, dataclasses.replace(card, **changes)
 
 
 def test_a_mixture_comes_back_from_its_files(shipped: Path, tmp_path: Path) -> None:

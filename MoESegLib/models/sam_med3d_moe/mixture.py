@@ -103,6 +103,7 @@ class SamMed3DMoE(nn.Module):
         dense_prompt_embeddings: Tensor,
         multimask_output: bool = False,
         kept: str | None = None,
+        asked: str | None = None,
     ) -> GatedAnswer:
         """Answer one prompt; the arguments are those of the mask decoder.
 
@@ -111,8 +112,10 @@ class SamMed3DMoE(nn.Module):
             sparse_prompt_embeddings: ``[1, T, C]``.
             dense_prompt_embeddings: ``[1, C, *G]``.
             kept: the specialist that answered the click before (``answer.choice.expert``), None on a first click.
+            asked: the specialist that must answer, whatever the gate says; None to let the gate choose.
 
         Raises:
+            UnknownModelError: there is no specialist of the name that is asked for.
             WeightsError: the specialist cannot be read, or does not fit.
         """
         prompt: dict[str, Any] = {
@@ -123,7 +126,7 @@ class SamMed3DMoE(nn.Module):
             "multimask_output": multimask_output,
         }
         general, quality = self.mask_decoder(**prompt)
-        choice = self.choose(image_embeddings, image_pe, sparse_prompt_embeddings, kept)
+        choice = self.choose(image_embeddings, image_pe, sparse_prompt_embeddings, kept, asked)
         if choice.expert is None:
             return GatedAnswer(general, quality, general, None, choice)
         special, special_quality = self.specialists.decoder(choice.expert)(**prompt)
@@ -135,10 +138,19 @@ class SamMed3DMoE(nn.Module):
             choice=choice,
         )
 
-    def choose(self, image_embeddings: Tensor, image_pe: Tensor, tokens: Tensor, kept: str | None = None) -> Choice:
+    def choose(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        tokens: Tensor,
+        kept: str | None = None,
+        asked: str | None = None,
+    ) -> Choice:
         """Who would be asked; arguments as in :meth:`forward`. No decoder runs."""
-        features = self.features(image_embeddings, image_pe, tokens)
-        return select(self.gate.read(features, self.specialists), self.tau, kept)
+        reading = self.gate.read(self.features(image_embeddings, image_pe, tokens), self.specialists)
+        if asked is not None:
+            return Choice(asked, reading.weights.get(asked, 0.0), self.tau, False, reading.weights)
+        return select(reading, self.tau, kept)
 
     def features(self, image_embeddings: Tensor, image_pe: Tensor, tokens: Tensor) -> Tensor:
         """What the gate reads, ``[1, 3C]``; arguments as in :meth:`forward`."""

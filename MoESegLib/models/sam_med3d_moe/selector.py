@@ -35,7 +35,7 @@ class Choice:
 
     Attributes:
         expert: the specialist that is asked beside the general decoder, or None for the general decoder alone.
-        weight: of that specialist; without one, the highest of all.
+        weight: of that specialist, 0 if it was asked by name and the gate does not know it; without one, the highest.
         tau: the threshold that was used.
         kept: it stays from the click before, though its weight alone would not bring it in.
         weights: of every specialist.
