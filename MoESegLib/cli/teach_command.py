@@ -1,4 +1,4 @@
-"""``moeseg teach``: an expert from finished segmentations."""
+"""``moeseg teach``: an expert from finished segmentations; :mod:`.teach_gated` has the other method."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import TrainingError
+from . import teach_gated
 from .output import Progress
 
 if TYPE_CHECKING:
     from ..training.cases import Case
     from ..training.held_out import HeldOut
+    from ..training.loop import Plan
     from ..training.teach import TeachResult
 
 
@@ -33,7 +36,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--modality", default="", help="of a folder's images: CT, MR, US ...")
     parser.add_argument("--patients", type=int, help="only the first N patients")
     parser.add_argument("--max-slices", type=int, help="of each case, evenly spaced")
-    parser.add_argument("--varied", type=int, default=1, help="copies of each slice with other places and grays (1)")
+    copies = "copies of each slice (1) or 3D crop (2) with other places and grays"
+    parser.add_argument("--varied", type=int, help=copies)
     parser.add_argument("--automatic", action="store_true", help="also learn to segment one class without a prompt")
     start = "expert to go on teaching (name or file); the general one that ships by default, 'none' for a new one"
     parser.add_argument("--from", dest="start_from", metavar="EXPERT", help=start)
@@ -41,9 +45,9 @@ def add_parser(subparsers: Any) -> None:
     length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
     length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=1, help="images a step (1; on a GPU 8 or more)")
-    parser.add_argument("--least-steps", type=int, default=25, help="of an epoch; few samples are seen several times")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--batch", type=int, help="images (1; on a GPU 8 or more) or 3D crops (4) a step")
+    parser.add_argument("--least-steps", type=int, help="of an epoch; few samples are seen several times")
+    parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
     parser.add_argument("--runtime", default="auto", choices=("auto", "torch", "openvino"))
     parser.add_argument("--cache", type=Path, help="folder of embeddings and of the checkpoint")
@@ -51,18 +55,22 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--general", action="store_true", help="it answers clicks where no other expert knows")
     parser.add_argument("--replace", action="store_true", help="replace an expert of that name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    teach_gated.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Teach, install the expert and print its learning curve."""
+    if args.method == "gated":
+        return teach_gated.run(args)
+    if args.unrelated or args.gate:
+        raise TrainingError("--unrelated and --gate belong to --method gated. Add it, or leave them out.")
     import torch
 
     from ..experts.store import install_pack
     from ..training.card import card_of
     from ..training.case_files import find_cases
     from ..training.engine import teaching_engine
-    from ..training.loop import Plan
     from ..training.samples import Collecting
     from ..training.teach import teach
 
@@ -82,15 +90,24 @@ def run(args: argparse.Namespace) -> int:
             output=lambda done: install_pack(
                 done.pack, card_of(done, cases, command, args.license, general=args.general), args.replace
             ),
-            progress=_reporter(progress, args.json),
-            plan=Plan(batch=args.batch, least_steps=args.least_steps, learning_rate=args.rate),
+            progress=reporter(progress, args.json),
+            plan=_plan(args),
             engine=teaching_engine(args.runtime),
             cache=args.cache,
-            collecting=Collecting(args.max_slices, varied=args.varied, automatic=args.automatic),
+            collecting=Collecting(
+                args.max_slices, varied=1 if args.varied is None else args.varied, automatic=args.automatic
+            ),
         )
     if os.environ.get("RANK", "0") == "0":  # the others, under torchrun, have the same result
         print(json.dumps(describe(result)) if args.json else as_text(result))
     return 0
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    from ..training.loop import Plan
+
+    given = {"batch": args.batch, "least_steps": args.least_steps, "learning_rate": args.rate}
+    return Plan(**{name: value for name, value in given.items() if value is not None})
 
 
 def first_patients(cases: Sequence[Case], count: int | None) -> list[Case]:
@@ -140,7 +157,9 @@ def _dices(held_out: HeldOut, columns: int) -> str:
     return " | ".join("" if value is None else f"{value:.3f}" for value in found)
 
 
-def _reporter(progress: Progress, quiet: bool) -> Any:
+def reporter(progress: Progress, quiet: bool) -> Any:
+    """What a teacher reports to: a progress line, and a line of its own for every measurement."""
+
     def report(fraction: float, message: str, metrics: Mapping[str, float]) -> None:
         progress(fraction, message)
         if metrics and not quiet:
@@ -162,7 +181,6 @@ def _start(name: str | None) -> Path | None:
 
 def _check_name_is_free(name: str, replace: bool) -> None:
     """Say before an hour of training what would be said after it."""
-    from ..core.errors import TrainingError
     from ..experts.store import list_packs
 
     taken = next((pack for pack in list_packs() if pack.name == name), None)

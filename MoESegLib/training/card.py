@@ -47,7 +47,7 @@ def card_of(
         classes=tuple(ExpertClass.named(name) for name in result.classes),
         modalities=tuple(sorted({case.modality for case in cases if case.modality})),
         prompts=tuple(sorted(result.prompts)),
-        training=_training_data([case for case in cases if case.name in set(result.train_cases)]),
+        training=training_data([case for case in cases if case.name in set(result.train_cases)]),
         measured=measured,
         license=license_name,
         created=datetime.date.today().isoformat(),
@@ -55,7 +55,8 @@ def card_of(
     )
 
 
-def _training_data(cases: Sequence[Case]) -> tuple[TrainingData, ...]:
+def training_data(cases: Sequence[Case]) -> tuple[TrainingData, ...]:
+    """The data sets of some cases."""
     names = dict.fromkeys(case.dataset for case in cases)
     return tuple(
         TrainingData(

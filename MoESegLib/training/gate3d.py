@@ -117,7 +117,7 @@ class TauChoice:
 
 @torch.no_grad()
 def examples_of(model: SamMed3DMoE, cases: Iterable[GateCase]) -> GateExamples:
-    """Ask every decoder of a mixture once for every case."""
+    """Ask every decoder of a mixture once for every case; the answers are on the CPU."""
     experts = model.gate.experts
     pe = cast(Any, model.prompt_encoder).get_dense_pe()
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -133,8 +133,9 @@ def examples_of(model: SamMed3DMoE, cases: Iterable[GateCase]) -> GateExamples:
         decoders = [model.mask_decoder, *(model.specialists.decoder(name) for name in experts)]
         logits = torch.cat([decoder(**prompt)[0][:, 0] for decoder in decoders]).half()
         dice = dice_of(logits, case.target.expand(len(logits), *case.target.shape))
-        rows.append((model.features(case.image_embedding, pe, case.sparse)[0], logits, dice))
-        targets.append(case.target > 0)
+        features = model.features(case.image_embedding, pe, case.sparse)[0]
+        rows.append((features.cpu(), logits.cpu(), dice.cpu()))
+        targets.append((case.target > 0).cpu())
         homes.append(case.home)
     features, logits, dice = (torch.stack(part) for part in zip(*rows, strict=True))
     return GateExamples(experts, features, logits, torch.stack(targets), dice, tuple(homes))
@@ -181,14 +182,16 @@ def train_gate(
 
 
 @torch.inference_mode()
-def choose_tau(gate: Gate, examples: GateExamples, fusion: Fusion = "weighted") -> TauChoice:
+def choose_tau(
+    gate: Gate, examples: GateExamples, fusion: Fusion = "weighted", taus: Sequence[float] = TAUS
+) -> TauChoice:
     """The threshold for a gate and a fusion; see :func:`best_tau`.
 
     Args:
         examples: of validation cases, which nothing was trained on.
     """
     weight, mixed = _answers(gate, examples, fusion)
-    return best_tau(weight, mixed, examples.dice[:, 0], [home is not None for home in examples.homes])
+    return best_tau(weight, mixed, examples.dice[:, 0], [home is not None for home in examples.homes], taus)
 
 
 def best_tau(

@@ -74,12 +74,13 @@ def measure(
 def summarize(scores: Sequence[Scores]) -> HeldOut:
     """Scores of probes as one result."""
     prompted = [(patient, found) for patient, found in scores if "box" in found]
-    automatic = _mean_over_patients(scores, "automatic") if len(prompted) < len(scores) else None
-    box, click = (_mean_over_patients(prompted, name) for name in ("box", "click"))
+    automatic = mean_over_patients(scores, "automatic") if len(prompted) < len(scores) else None
+    box, click = (mean_over_patients(prompted, name) for name in ("box", "click"))
     return HeldOut(box, click, len(prompted), len({patient for patient, _ in prompted}), automatic)
 
 
-def _mean_over_patients(scores: Sequence[Scores], name: str) -> float:
+def mean_over_patients(scores: Sequence[Scores], name: str) -> float:
+    """Dice of one prompt, averaged over the structures of a patient and then over the patients."""
     by_patient: dict[str, list[float]] = {}
     for patient, found in scores:
         if name in found:

@@ -282,7 +282,7 @@ class Loop:
         self.at = Progress(**found.progress)
 
 
-def base_digest(network: AsymmetricSegMoTE) -> str:
+def base_digest(network: nn.Module) -> str:
     """Hash of every parameter and buffer that is not a pack's."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in network.state_dict().items():

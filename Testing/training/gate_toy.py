@@ -8,6 +8,7 @@ that only the specialist was taught.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +67,12 @@ def decode(model: Any, decoder: nn.Module, embeddings: Tensor, clicks: Tensor) -
     return decoder(embeddings, pe, sparse, dense, multimask_output=False)[0][:, 0]
 
 
-def trained_base(steps: int = 100) -> Any:
-    """Knows solid balls and cores."""
+def trained_base(steps: int = 100, data: Sequence[Toys] | None = None) -> Any:
+    """Knows what it is shown, by default solid balls and cores; four of each a step."""
     torch.manual_seed(0)
     base: Any = build_model("sam_med3d", **TINY)
-    data = [toys(family, 4 * steps, seed) for seed, family in enumerate(("solid", "core"))]
+    if data is None:
+        data = [toys(family, 4 * steps, seed) for seed, family in enumerate(("solid", "core"))]
     optimizer = torch.optim.AdamW(base.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):
