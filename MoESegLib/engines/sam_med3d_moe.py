@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..core.errors import PromptError
 from .cache import content_key
-from .expert_gate import BASE
+from .expert_gate import BASE, Traits
 from .protocol import Embedding, ExpertLogits
 from .protocol3d import CropPrompt
 from .sam_med3d import SamMed3DModel, as_array
@@ -36,6 +37,7 @@ class SamMed3DMoEModel(SamMed3DModel):
         mixture: over the very modules of ``network``.
         experts_id: hash of the gate and the specialists, for cache keys.
         taught: whether the gate was; one that was not is neither followed nor quoted.
+        traits: what each specialist was taught, by name.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class SamMed3DMoEModel(SamMed3DModel):
         device: torch.device,
         *,
         taught: bool = True,
+        traits: Mapping[str, Traits] | None = None,
         exact: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(name, network, weights_id, device, exact=exact, notes=notes)
         self.mixture = mixture
         self.taught = taught
+        self.traits = dict(traits or {})
         mixture.gate.to(device)
         arithmetic = repr((mixture.tau, mixture.fusion, taught))
         self.decoder_id = content_key("sam-med3d-moe", self.decoder_id, experts_id, arithmetic)

@@ -15,6 +15,7 @@ from ..experts.specialist_gate import load_mixture, specialist_from
 from ..experts.specialist_store import find_specialist, list_specialists
 from ..weights.safe_load import load_into, load_state_dict
 from .cache import content_key
+from .expert_gate import Traits
 from .volume_engine import VolumeEngine
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def load_sam_med3d_moe(
         _id_of(gate, cards),
         device,
         taught=gate is not None,
+        traits={card.name: Traits(frozenset(card.prompts), tuple(one.name for one in card.classes)) for card in cards},
         exact=strict,
         notes=_notes(weights, mixture, gate),
     )

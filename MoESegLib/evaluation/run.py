@@ -13,6 +13,7 @@ from ..core.cancel import CancelToken, ProgressCallback
 from ..core.errors import PromptError
 from ..engines.cache import EngineCache
 from ..engines.protocol import Context
+from ..engines.sam_med3d_moe import specialist_in
 from .contestants import Contestant, in_volumes
 from .datasets import LabeledCase
 from .metrics import dice, surface_dice
@@ -79,8 +80,9 @@ class Score:
 
     @property
     def pack(self) -> str:
-        """The pack of experts that answered, or "base"."""
-        return self.expert.partition("/")[0]
+        """The pack of experts or the specialist that answered, alone or joined with the base, or "base"."""
+        pack = self.expert.partition("/")[0]
+        return specialist_in(pack) or pack
 
 
 def evaluate(

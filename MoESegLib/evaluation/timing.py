@@ -1,11 +1,8 @@
-"""Where the time goes: encode, clicks and propagation against the floor of the machine."""
+"""Where the time of an engine of slices goes: encode, clicks and propagation against the floor of the machine."""
 
 from __future__ import annotations
 
-import statistics
-import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +14,11 @@ from ..engines.protocol import Context, ModelPrompt
 from ..engines.slice_engine import SliceEngine
 from ..resources import resource_path
 from ..session import Session
+from .stopwatch import MATRIX, matrix_gflops, peak_mb, row, timed
 
 ENCODER_GFLOP = {"lite-medsam": 75.0, "segmote-lite": 75.0}
 """Multiply-adds counted twice, one 256 x 256 slice."""
 DECODER_GFLOP = 3.6
-MATRIX = 2048
 
 
 def measure(engine: SliceEngine, repeats: int = 7, slices: int = 40) -> dict[str, Any]:
@@ -32,12 +29,12 @@ def measure(engine: SliceEngine, repeats: int = 7, slices: int = 40) -> dict[str
     import torch
 
     volume = Volume.read(resource_path("Demo", "ct"))
-    floor = _matrix_gflops()
+    floor = matrix_gflops()
     steps = [
-        _row("encode a slice", _encode_times(engine, volume, repeats), ENCODER_GFLOP.get(engine.name), floor),
-        _row("decoder alone", _decoder_times(engine, volume, repeats), DECODER_GFLOP, floor),
-        *(_row(name, times, None, floor) for name, times in _click_times(engine, volume, repeats).items()),
-        *(_row(name, times, None, floor) for name, times in _propagation_times(engine, volume, slices).items()),
+        row("encode a slice", _encode_times(engine, volume, repeats), ENCODER_GFLOP.get(engine.name), floor),
+        row("decoder alone", _decoder_times(engine, volume, repeats), DECODER_GFLOP, floor),
+        *(row(name, times, None, floor) for name, times in _click_times(engine, volume, repeats).items()),
+        *(row(name, times, None, floor) for name, times in _propagation_times(engine, volume, slices).items()),
     ]
     return {
         "model": engine.name,
@@ -45,43 +42,16 @@ def measure(engine: SliceEngine, repeats: int = 7, slices: int = 40) -> dict[str
         "threads": torch.get_num_threads(),
         "matrix": f"{MATRIX} x {MATRIX}",
         "floor_gflops": floor,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "steps": steps,
     }
-
-
-def _row(step: str, times: list[float], gflop: float | None, floor: float) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "step": step,
-        "median": statistics.median(times),
-        "min": min(times),
-        "max": max(times),
-        "runs": len(times),
-    }
-    if gflop is not None:
-        row |= {"gflop": gflop, "fraction_of_floor": gflop / floor / row["median"]}
-    return row
-
-
-def _timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _matrix_gflops() -> float:
-    import torch
-
-    matrix = torch.randn(MATRIX, MATRIX)
-    seconds = min(_timed(lambda: matrix @ matrix) for _ in range(6))
-    return 2 * MATRIX**3 / seconds / 1e9
 
 
 def _encode_times(engine: SliceEngine, volume: Volume, repeats: int) -> list[float]:
     axis = volume.acquisition_axis
     prepared = [engine.prepare(volume, (axis, index % volume.size[axis])) for index in range(repeats + 1)]
     engine.model.encode(prepared[0], CancelToken())  # the first run also allocates
-    return [_timed(lambda image=image: engine.model.encode(image, CancelToken())) for image in prepared[1:]]
+    return [timed(lambda image=image: engine.model.encode(image, CancelToken())) for image in prepared[1:]]
 
 
 def _decoder_times(engine: SliceEngine, volume: Volume, repeats: int) -> list[float]:
@@ -89,7 +59,7 @@ def _decoder_times(engine: SliceEngine, volume: Volume, repeats: int) -> list[fl
     embedding = engine.embedding(prepared, Context())
     calls = [ModelPrompt(box=(50.0, 95.0, 130.0 + step, 185.0)) for step in range(repeats + 1)]
     engine.model.decode(embedding, calls[0])
-    return [_timed(lambda call=call: engine.model.decode(embedding, call)) for call in calls[1:]]
+    return [timed(lambda call=call: engine.model.decode(embedding, call)) for call in calls[1:]]
 
 
 def _box(volume: Volume, index: int, shift: float = 0.0, segment: str = "target") -> BoxPrompt:
@@ -104,13 +74,13 @@ def _click_times(engine: SliceEngine, volume: Volume, repeats: int) -> dict[str,
         with Session(volume, engine, prefetch=False) as session:
 
             def answer(prompt: BoxPrompt, session: Session = session) -> float:
-                return _timed(lambda: (session.add(prompt), session.wait()))
+                return timed(lambda: (session.add(prompt), session.wait()))
 
             fresh.append(answer(_box(volume, 10)))
             for shift in (2.0, 4.0, 6.0):  # boxes that differ on the model's grid too
                 later.append(answer(_box(volume, 10, shift)))
             here = _box(volume, 15, segment="other")  # of its own, so that one slice is predicted, as above
-            moving.append(_timed(lambda s=session, p=here: s.focus(p.corner_a, p.plane)))
+            moving.append(timed(lambda s=session, p=here: s.focus(p.corner_a, p.plane)))
             _wait_until_encoded(session, volume, 15)
             busy.append(answer(here))
             for index in (16, 14, 17, 13):
@@ -138,16 +108,7 @@ def _propagation_times(engine: SliceEngine, volume: Volume, slices: int) -> dict
     repeated = np.concatenate(copies)[:slices]
     stack = Volume(np.ascontiguousarray(repeated), volume.ijk_to_ras, modality=volume.modality)
     with Session(stack, engine, "volume", prefetch=False) as session:
-        first = _timed(lambda: (session.add(_box(stack, slices // 2)), session.wait()))
-        again = _timed(lambda: (session.add(_box(stack, slices // 2, 2.0)), session.wait()))
+        first = timed(lambda: (session.add(_box(stack, slices // 2)), session.wait()))
+        again = timed(lambda: (session.add(_box(stack, slices // 2, 2.0)), session.wait()))
         covered = int(session.mask(session.segments[0]).any(axis=(1, 2)).sum())
     return {f"propagation, {covered} slices masked": [first], "propagation again, encoded": [again]}
-
-
-def _peak_mb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
