@@ -38,7 +38,7 @@ class Sample:
         packed: the target ``[G, G]`` on the mask grid, one bit a pixel (8 kB for LiteMedSAM).
         grid: G.
         used: rows and columns of the mask grid that hold the slice; the rest is padding.
-        structure, case, dataset: names.
+        structure, case, patient, dataset: names.
         automatic: the target is everything of its class on the slice, to be found without a prompt.
     """
 
@@ -48,6 +48,7 @@ class Sample:
     used: tuple[int, int]
     structure: str
     case: str
+    patient: str = ""
     dataset: str = ""
     automatic: bool = False
 
@@ -234,7 +235,7 @@ def _slice_samples(
         target = mask_to_logits(mask, prepared, grid) > 0
         if np.count_nonzero(target) >= LEAST_PIXELS:
             key = ensure_embedding(engine, prepared, store, cancel)
-            yield Sample(key, np.packbits(target), grid, used, name, case.name, case.dataset, whole)
+            yield Sample(key, np.packbits(target), grid, used, name, case.name, case.patient, case.dataset, whole)
 
 
 def displayed_mask(volume: Volume, key: SliceKey, structure: Structure) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from ..engines.protocol import ModelPrompt
 from ..evaluation.simulated import center_click
 from ..models.segmote.scope import Scope
 from .embeddings import EmbeddingStore
+from .familiarity import fit_familiarity
 from .prompts import jittered_boxes
 from .reference import ReferencePrompts
 from .samples import Sample
@@ -37,10 +38,17 @@ _ELSEWHERE = 12
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Features ``[N, F]`` of prompts, and whether the pack was taught what they ask for ``[N]``."""
+    """Features ``[N, F]`` of prompts, and whether the pack was taught what they ask for ``[N]``.
+
+    Attributes:
+        images: what describes the taught images themselves ``[M, W]``, the last W features of prompts on them.
+        patients: of each image.
+    """
 
     features: Tensor
     taught: NDArray[np.bool_]
+    images: Tensor
+    patients: Sequence[str]
 
 
 def fit_scope(evidence: Evidence) -> Scope:
@@ -62,9 +70,10 @@ def fit_scope(evidence: Evidence) -> Scope:
         return total
 
     optimizer.step(loss)  # pyright: ignore[reportArgumentType] - it takes a closure that returns a tensor
-    scope = Scope(len(mean))
+    scope = Scope(len(mean), evidence.images.shape[1])
     for name, value in (("mean", mean), ("scale", scale), ("weight", weight.detach()), ("bias", bias.detach())):
         getattr(scope, name).copy_(value.half())  # as the file of the pack holds it
+    scope.familiarity = fit_familiarity(evidence.images, evidence.patients)
     return scope
 
 
@@ -88,6 +97,7 @@ def gather_evidence(
     taught_here = _union_by_image(samples)
     rows: list[Tensor] = []
     taught: list[bool] = []
+    images: dict[str, tuple[Tensor, str]] = {}
     for sample in chosen:
         if cancel is not None:
             cancel.check()
@@ -97,9 +107,15 @@ def gather_evidence(
         for prompt, is_taught in _prompts(sample, taught_here[sample.embedding], source):
             rows.append(prompt_features(embedding, prompt, sample.grid))
             taught.append(is_taught)
+        images[sample.embedding] = rows[-1][:, embedding["image"].shape[1] :], sample.patient
     others = reference.without({sample.dataset for sample in samples}, _same_names(s.structure for s in samples))
     features = torch.cat([*rows, torch.from_numpy(others)])
-    return Evidence(features, np.array([*taught, *[False] * len(others)]))
+    return Evidence(
+        features,
+        np.array([*taught, *[False] * len(others)]),
+        torch.cat([image for image, _ in images.values()]),
+        [patient for _, patient in images.values()],
+    )
 
 
 def prompts_at(sample: Sample, store: EmbeddingStore, source: np.random.Generator) -> list[Tensor]:

@@ -138,7 +138,8 @@ def test_a_box_goes_to_a_pack_that_knows_and_was_measured_better_than_the_base(
     pack = random_pack(width=256, early=160, rank=4)
     for parameter in pack.parameters():
         parameter.data.mul_(0.3)
-    pack.scope = Scope(672)
+    pack.scope = Scope(672, 416)
+    pack.scope.familiarity.limit.fill_(60000.0)
     pack.scope.bias.fill_(3.0 if knowing else -3.0)
     measured = (Measurement("held-out patients", "box", dice, 0.8, 5, "moeseg teach"),)
     write_pack(tmp_path / "liver.safetensors", pack, card_for(pack, "liver", measured=measured))

@@ -14,6 +14,7 @@ from MoESegLib.engines.prompt_features import feature_width, prompt_features
 from MoESegLib.engines.protocol import ModelPrompt
 from MoESegLib.training import reference
 from MoESegLib.training.embeddings import EmbeddingStore
+from MoESegLib.training.familiarity import fit_familiarity
 from MoESegLib.training.reference import ReferencePrompts, load_reference, none_known
 from MoESegLib.training.samples import collect_samples
 from MoESegLib.training.scope import Evidence, fit_scope, gather_evidence
@@ -24,13 +25,34 @@ def clouds(distance: float, count: int = 200) -> Evidence:
     source = torch.Generator().manual_seed(0)
     known = torch.randn(count // 4, 12, generator=source) + distance
     others = torch.randn(count, 12, generator=source)
-    return Evidence(torch.cat([known, others]), np.arange(count * 5 // 4) < count // 4)
+    patients = [str(number % 5) for number in range(len(known))]
+    return Evidence(torch.cat([known, others]), np.arange(count * 5 // 4) < count // 4, known[:, 4:], patients)
 
 
 def test_the_judge_tells_what_was_taught_from_what_was_not() -> None:
     scope = fit_scope(clouds(2.0))
     fresh = clouds(2.0, 40)
     assert ((scope(fresh.features) > 0).numpy() == fresh.taught).mean() > 0.95
+
+
+def test_images_of_another_sort_are_strange_whatever_the_linear_judge_says() -> None:
+    scope = fit_scope(clouds(2.0))
+    known = clouds(2.0, 40)
+    mine = known.features[torch.from_numpy(known.taught)]
+    assert scope.familiarity(mine[:, 4:]).float().mean() >= 0.9
+    elsewhere = mine * torch.tensor([1.0] * 4 + [-1.0, 1.0] * 4) + torch.tensor([0.0] * 4 + [0.0, 6.0] * 4)
+    assert not scope.familiarity(elsewhere[:, 4:]).any()
+    assert (scope(elsewhere) <= -1).all()
+    far = clouds(20.0, 40).features[:10]  # farther along what tells the two clouds apart
+    assert (scope(far) < 0).all()
+
+
+def test_an_image_of_a_single_patient_stands_for_itself() -> None:
+    images = torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
+    one, many = fit_familiarity(images, ["a"] * 12), fit_familiarity(images, [str(n) for n in range(12)])
+    assert one.limit == many.limit > 0
+    assert one(images).all()
+    assert not one(images + 20).any()
 
 
 def test_where_nothing_can_be_told_the_judge_is_unsure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def test_samples_without_prompt_teach_the_pooled_prompt(batch: Batch, monkeypatc
 
 def samples(**counts: int) -> list[Sample]:
     empty = np.packbits(np.zeros(4, bool))
-    return [Sample("e", empty, 2, (2, 2), name, "case", "set") for name, count in counts.items() for _ in range(count)]
+    one = partial(Sample, "e", empty, 2, (2, 2), case="case", dataset="set")
+    return [one(name) for name, count in counts.items() for _ in range(count)]
 
 
 def test_a_structure_is_drawn_as_often_as_the_root_of_its_samples() -> None:

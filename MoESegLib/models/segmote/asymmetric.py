@@ -156,7 +156,7 @@ class ExpertPack(nn.Module):
             nn.init.zeros_(self.text_mask.weight)
             nn.init.zeros_(self.text_mask.bias)
         self.prompt_pool = PromptPool(width, queries) if queries else None
-        self.scope = Scope(scope_width) if scope_width else None
+        self.scope = Scope(scope_width, scope_width - width) if scope_width else None
         self.requires_grad_(True)  # copies of a frozen decoder's parameters are frozen too
 
     def image_features(self, image: Tensor, early: Tensor) -> Tensor:
