@@ -34,7 +34,7 @@ def fit_familiarity(images: Tensor, patients: Sequence[str]) -> Familiarity:
         kept, left_out = torch.from_numpy(~mine), torch.from_numpy(mine)
         distances[mine] = _axes_of(images[kept]).distance(images[left_out]).numpy()
     found = _axes_of(images)
-    found.limit.fill_(_SLACK * float(np.quantile(distances, _KEPT)))
+    found.limit.copy_(torch.tensor([_SLACK * float(np.quantile(distances, _KEPT))]).half())
     return found
 
 

@@ -62,6 +62,7 @@ def test_where_nothing_can_be_told_the_judge_is_unsure() -> None:
 def test_the_same_evidence_gives_the_same_judge() -> None:
     first, second = fit_scope(clouds(1.0)).state_dict(), fit_scope(clouds(1.0)).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+    assert all(torch.equal(value, value.half().float()) for value in first.values())  # as small as the rest of a pack
 
 
 def test_other_places_of_the_same_images_are_not_what_was_taught(tmp_path: Path) -> None:
