@@ -123,13 +123,14 @@ class SegMoTELite(LiteMedSAM):
         return dataclasses.replace(answer, knows=knowing or trait.general, sure=sure)
 
     def odds(self, embedding: Embedding, prompt: ModelPrompt) -> dict[str, float | None]:
-        """Log-odds of every pack that it was taught what the prompt asks for; None for packs without a judge."""
+        """How sure every pack is that it was taught what the prompt asks for, above 0 if it knows (log-odds for a prompt
+        at a place); None for packs without a judge."""
         features, found = None, {}
         for name, module in self.experts.packs.items():
             scope = cast("ExpertPack", module).scope
             if scope is not None and features is None:
                 features = prompt_features(embedding, prompt, self.mask_grid).to(self.decoder.device)
-            found[name] = None if scope is None else float(scope(features)[0])
+            found[name] = None if scope is None else float(scope(features, is_drawn(prompt))[0])
         return found
 
     def _hear(self, prompt: ModelPrompt) -> dict[str, Said]:

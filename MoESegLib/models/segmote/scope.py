@@ -45,12 +45,15 @@ class Familiarity(nn.Module):
         return (along**2 / (self.variance + _LEAST_VARIANCE)).mean(dim=1) + (off**2).mean(dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Images ``[B, W]`` to whether they are like the taught ones ``[B]``."""
-        return self.distance(features) <= self.limit
+        """Images ``[B, W]`` to how far within the limit they lie ``[B]``; below 0 they are strange."""
+        return self.limit - self.distance(features)
 
 
 class Scope(nn.Module):
-    """Log-odds that a prompt asks for what the pack was taught.
+    """Whether a prompt asks for what the pack was taught.
+
+    A prompt at a place is judged by log-odds, on an image of the taught sort; a phrase, or no prompt at all, asks for
+    whatever the image holds, so there only the image counts.
 
     Args:
         width: length F of the features.
@@ -70,8 +73,14 @@ class Scope(nn.Module):
         self.register_buffer("bias", torch.zeros(1))
         self.familiarity = Familiarity(image_width)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features ``[B, F]`` to log-odds ``[B]``; above 0 the pack knows, which it never does on a strange image."""
-        odds = ((features - self.mean) / self.scale) @ self.weight + self.bias
+    def forward(self, features: Tensor, placed: bool = True) -> Tensor:
+        """Features ``[B, F]`` to ``[B]``; above 0 the pack knows, which it never does on a strange image.
+
+        Args:
+            placed: whether the prompts lie at a place of the image.
+        """
         familiar = self.familiarity(features[:, -len(self.familiarity.mean) :])
-        return torch.where(familiar, odds, odds.clamp(max=_STRANGE))
+        if not placed:
+            return familiar
+        odds = ((features - self.mean) / self.scale) @ self.weight + self.bias
+        return torch.where(familiar >= 0, odds, odds.clamp(max=_STRANGE))
