@@ -134,6 +134,9 @@ def test_sam_med3d_moe_is_measured_beside_its_general_model_and_its_specialist(
     # The gate of the toy gives everything to the cord, which is right for one of the two structures.
     assert "| set | prompt | cord | base | right |" in text
     assert "| noise | clicks:2, click 1 | 100 % | 0 % | 100 % |" in text
+    assert "| taught to | prompt | masks | cord | base |" in text
+    assert "| cord | clicks:2, click 2 | 1 | 100 % | 0 % |" in text
+    assert "| none | clicks:2, click 2 | 1 | 100 % | 0 % |" in text
     with (tmp_path / "out" / "scores.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
     experts = {name: {line["expert"] for line in lines if line["engine"] == name} for name in names.split(",")}
