@@ -152,7 +152,7 @@ def _warped_places(size: int, source: Generator) -> Coordinates:
     amount = np.float32(source.uniform(0, _WARP) * size)
     shift = amount * smooth_noise(size, int(source.integers(3, 8)), source, channels=3)
     middle = (slice(None), size // 2, size // 2, size // 2)
-    return places + shift - shift[middle][:, None, None, None]
+    return np.asarray(places + shift - shift[middle][:, None, None, None], np.float32)
 
 
 def _regions(size: int, count: int, source: Generator) -> NDArray[np.uint8]:
