@@ -59,7 +59,7 @@ def forgetting_parts(scores: Sequence[Score], contestants: Sequence[Contestant])
         return [*parts, "Every structure of these sets was taught to one of the loaded experts."]
     for contestant in contestants[1:]:
         share = unchanged_share(chosen, contestant.label)
-        if share is not None:
+        if share is not None and contestant.expert is None:  # else somebody was told to answer
             parts.append(
                 f"Where no expert was taught the structure, the final answer of {contestant.label} to the first prompt "
                 f"is that of {first} for {_percent(share)} of the masks."

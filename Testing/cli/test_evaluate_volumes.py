@@ -72,6 +72,8 @@ def test_general_specialist_and_mixture_in_one_table_with_the_gate_and_the_click
     assert "| rods | clicks:10, click 1 | 100 % | 0 % | 100 % |" in text
     assert "non-forgetting holds" in text
     section = text[text.index("## Forgetting") :]
+    assert "the final answer of mixture to the first prompt is that of mixture:base" in section
+    assert "the final answer of mixture:rods" not in section
     assert "thick rod" in section
     assert "thin rod" not in section
     with (out / "scores.csv").open(newline="") as stream:
