@@ -34,7 +34,7 @@ def refused(capsys: pytest.CaptureFixture, *words: object) -> str:
 
 
 @pytest.fixture
-def base(home: Path, tmp_path: Path) -> Any:
+def base(nothing_shipped: Path, tmp_path: Path) -> Any:
     return install_base(tmp_path)
 
 
