@@ -77,7 +77,8 @@ class ModelView:
         complete = _("The model is on this computer already.") if here and not models.missing() else ""
         enable(self.ui.getModelButton, complete or busy or ("" if here else self.local(card)))
         enable(self.ui.importModelButton, _("The model is on this computer already.") if here else busy)
-        enable(self.ui.removeModelButton, busy if here else _("The model is not on this computer."))
+        kept = _("The model is part of MoESeg.") if models.weights_card(chosen).provider["kind"] == "shipped" else busy
+        enable(self.ui.removeModelButton, kept if here else _("The model is not on this computer."))
         self.refresh_experts()
 
     def local(self, card):
