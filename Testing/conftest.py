@@ -54,6 +54,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def nothing_shipped(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty MOESEG_HOME, and MoESeg as if neither weights nor specialists came with it."""
+    from MoESegLib.experts import specialist_store
+    from MoESegLib.weights import cards, model_cards, store
+
+    known = {name: card for name, card in model_cards().items() if card.provider["kind"] != "shipped"}
+    for module in (cards, store):
+        monkeypatch.setattr(module, "model_cards", lambda: known)
+    monkeypatch.setattr(specialist_store, "shipped_folder", lambda: None)
+    return home
+
+
+@pytest.fixture
 def threshold_model() -> ThresholdModel:
     return ThresholdModel()
 

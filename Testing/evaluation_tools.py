@@ -94,6 +94,8 @@ class Painter(VolumeEngine):
         traits: of its experts, as in ``SegMoTELite``.
     """
 
+    experts = ()
+
     def __init__(
         self,
         radii: Mapping[str, float] | None = None,

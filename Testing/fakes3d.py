@@ -24,6 +24,7 @@ class CropModel:
     """What the stand-ins share: sizes, counters, and what they were asked."""
 
     native = frozenset({"point", "mask"})
+    experts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(self, crop_size: int = 32, spacing: float = 3.0, mask_grid: int = 16) -> None:

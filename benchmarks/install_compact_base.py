@@ -1,8 +1,8 @@
 """Make a trained compact SAM-Med3D part of MoESeg.
 
 ``python benchmarks/install_compact_base.py FILE`` copies the weights that ``train_compact_base.py`` wrote to
-``Resources/Weights`` and writes their card with size, SHA-256 and the numbers of the report beside FILE. The weights are
-loaded and the card is read back before anything is kept.
+``Resources/Weights`` and writes their card with size, SHA-256 and the numbers of the report beside FILE. The
+weights are loaded and the card is read back before anything is kept.
 """
 
 from __future__ import annotations

@@ -37,10 +37,10 @@ def main() -> None:
     """Train, or check that training works."""
     options = arguments()
     torch.set_num_threads(1)
-    if options.overfit:
-        overfit(options.overfit, options.out.parent)
-        return
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.overfit:
+        overfit(options.overfit, options.out)
+        return
     learn, held = split_cases(find_cases(options.data, options.sets))
     anatomies = [anatomy_of(Volume.read(path), SPACING) for path in options.anatomy]
     data = BaseData(crops(learn, options, clicks=6), crops(held, options, clicks=1), anatomies)
@@ -98,12 +98,12 @@ def count(cases: list[Case]) -> int:
     return len({case.patient for case in cases})
 
 
-def overfit(steps: int, folder: Path) -> None:
+def overfit(steps: int, out: Path) -> None:
     """Learn four crops by heart; prints their Dice after one and after three clicks."""
     crops = [synthetic_target(np.random.default_rng((5, number)), COMPACT.image_size) for number in range(4)]
     network = fresh_network(COMPACT, 0)
     plan = BasePlan(steps=steps, warm_up=20, synthetic=0.0)
-    training = BaseTraining(network, BaseData(crops), plan, folder / "overfit.checkpoint")
+    training = BaseTraining(network, BaseData(crops), plan, out.with_suffix(".overfit"))
     training.draw = lambda source: crops[source.integers(len(crops))]
     training.run(lambda fraction, message: print(message), CancelToken())
     dice = clicked_dice(network, Batch3D.of(crops, COMPACT.mask_size), 3)

@@ -102,7 +102,11 @@ class AnswerView:
             listing.addItem(item)
 
     def alternative_title(self, alternative):
-        """Name and confidence of an alternative."""
-        if alternative.confidence is None:
-            return alternative.expert
-        return f"{alternative.expert} ({round(100 * alternative.confidence)} %)"
+        """Name and confidence of an alternative, or what the gate gives it."""
+        if alternative.confidence is not None:
+            return f"{alternative.expert} ({round(100 * alternative.confidence)} %)"
+        if alternative.gate_weight is not None:
+            return _("{expert} (gate {percent} %)").format(
+                expert=alternative.expert, percent=round(100 * alternative.gate_weight)
+            )
+        return alternative.expert

@@ -36,10 +36,11 @@ class ModelView:
         if not self.panel.install_dependencies() or models.state(card.name) == "installed":
             self.panel.refresh()
             return
+        weights = models.weights_card(card.name)
         text = _(
             "Download {title} ({size}) from {source}?\n\nLicense: {license}. The file is checked and stays on this "
             "computer until you remove it; nothing about your images is sent."
-        ).format(title=card.title, size=card.size_text, source=card.source_url, license=card.license)
+        ).format(title=weights.title, size=weights.size_text, source=weights.source_url, license=weights.license)
         if slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Get model")):
             models.get(card.name)
             self.panel.refresh()
@@ -55,7 +56,8 @@ class ModelView:
         models = self.panel.workbench.models
         card = models.card(self.panel.workbench.parameters.model)
         titles = ", ".join(models.card(name).title for name in models.sharers(card.name))
-        text = _("Delete the file of {titles} ({size}) from this computer?").format(titles=titles, size=card.size_text)
+        size = models.weights_card(card.name).size_text
+        text = _("Delete the file of {titles} ({size}) from this computer?").format(titles=titles, size=size)
         if slicer.util.confirmOkCancelDisplay(text, windowTitle=_("Remove model")):
             self.panel.run(lambda: self.panel.remove_model(card.name))
 
@@ -75,22 +77,25 @@ class ModelView:
         complete = _("The model is on this computer already.") if here and not models.missing() else ""
         enable(self.ui.getModelButton, complete or busy or ("" if here else self.local(card)))
         enable(self.ui.importModelButton, _("The model is on this computer already.") if here else busy)
-        enable(self.ui.removeModelButton, busy if here else _("The model is not on this computer."))
+        kept = _("The model is part of MoESeg.") if models.weights_card(chosen).provider["kind"] == "shipped" else busy
+        enable(self.ui.removeModelButton, kept if here else _("The model is not on this computer."))
         self.refresh_experts()
 
     def local(self, card):
         """Why a model cannot be downloaded from here, "" when it can."""
+        card = self.panel.workbench.models.weights_card(card.name)
         if card.provider["kind"] != "local":
             return ""
         return _("This model cannot be downloaded from here. {how}").format(how=card.provider["instructions"])
 
     def refresh_experts(self):
-        """Offer the experts that answered the selected segment."""
+        """Offer the experts that answered the selected segment, and those that can be asked by name."""
         workbench = self.panel.workbench
         result = workbench.result(workbench.parameters.segment)
         names, titles, current = [""], [_("Chosen by the model")], ""
         if result is not None:
-            experts = [result.expert, *[alternative.expert for alternative in result.alternatives]]
+            experts = {result.expert, *[alternative.expert for alternative in result.alternatives]}
+            experts.update(getattr(workbench.session.engine, "experts", ()))
             names += sorted(experts)
             titles += sorted(experts)
             current = self.panel.expert_of_selected() or ""
@@ -108,13 +113,14 @@ class ModelView:
         license_text = html.escape(card.license)
         if card.license_url:
             license_text = f'<a href="{html.escape(card.license_url)}">{license_text}</a>'
+        weights = self.panel.workbench.models.weights_card(card.name)
         rows = [
             html.escape(card.description),
             _("Understands: {prompts}").format(prompts=html.escape(", ".join(card.prompts))),
             _("Images: {dimension}, {modalities}").format(
                 dimension=card.dimension.upper(), modalities=html.escape(", ".join(card.modalities))
             ),
-            _("Size: {size}, {state}").format(size=card.size_text, state=states[state]),
+            _("Size: {size}, {state}").format(size=weights.size_text, state=states[state]),
             _("License: {license}").format(license=license_text),
             _("Measured: {measured}").format(measured=measured or _("nothing yet")),
         ]

@@ -167,7 +167,7 @@ def _check_sets(args: argparse.Namespace, cases: Sequence[LabeledCase], scores: 
 
 def _tell(args: argparse.Namespace, contestants: Sequence[Contestant], plan: Plan, scores: Sequence[Score]) -> int:
     from ..evaluation.files import CURVES, REPORT, SUMMARY, summary_lines, write_summary, write_text
-    from ..evaluation.forgetting import gate_rows, identities
+    from ..evaluation.forgetting import confusion_rows, gate_rows, identities
     from ..evaluation.plots import write_curves
     from ..evaluation.report import report
     from ..evaluation.summary import efforts, summarize
@@ -187,6 +187,7 @@ def _tell(args: argparse.Namespace, contestants: Sequence[Contestant], plan: Pla
                     "rows": summary_lines(rows, labels),
                     "clicks_to_reach": [dataclasses.asdict(entry) for entry in efforts(scores)],
                     "answered_by": [dataclasses.asdict(entry) for entry in gate_rows(scores, contestants)],
+                    "confusion": [dataclasses.asdict(entry) for entry in confusion_rows(scores, contestants)],
                     "base_unchanged": [dataclasses.asdict(entry) for entry in unchanged],
                 }
             )

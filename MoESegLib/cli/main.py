@@ -19,6 +19,7 @@ from . import (
     models_command,
     replay_command,
     segment_command,
+    specialists_command,
     teach_command,
 )
 
@@ -28,6 +29,7 @@ COMMANDS = (
     replay_command,
     models_command,
     experts_command,
+    specialists_command,
     teach_command,
     evaluate_command,
     bench_command,

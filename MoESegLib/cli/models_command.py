@@ -149,11 +149,15 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _optimize(args: argparse.Namespace) -> int:
+    from ..core.errors import ResourceError
     from ..core.volume import Volume
     from ..engines import load_engine
     from ..engines.registry import optimize_engine
     from ..resources import resource_path
+    from ..weights import model_card
 
+    if model_card(args.name).dimension == "3d":
+        raise ResourceError(f"{args.name} has no int8 form; only models on LiteMedSAM have.")
     volumes = [Volume.read(path) for path in args.images or [resource_path("Demo", "ct")]]
     engine = load_engine(args.name)
     slices = [

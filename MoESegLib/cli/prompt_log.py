@@ -11,6 +11,7 @@ from ..core.errors import PromptError
 
 if TYPE_CHECKING:
     from ..engines.slice_engine import SliceEngine
+    from ..engines.volume_engine import VolumeEngine
     from ..session import Session
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -28,20 +29,22 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def log_of(session: Session, engine: SliceEngine, args: argparse.Namespace) -> dict[str, Any]:
+def log_of(session: Session, engine: SliceEngine | VolumeEngine, args: argparse.Namespace) -> dict[str, Any]:
     """The session with the options that change voxels: which image, which frame, which window, which arithmetic."""
+    from ..engines.slice_engine import SliceEngine
+
     return {
         **session.log(),
         "path": str(args.image.absolute()),
         "frame": args.frame,
         "series": args.series,
         "runtime": args.runtime,
-        "window": None if engine.window is None else list(engine.window),
+        "window": list(engine.window) if isinstance(engine, SliceEngine) and engine.window is not None else None,
         "arithmetic": arithmetic_of(engine),
     }
 
 
-def arithmetic_of(engine: SliceEngine) -> list[str]:
+def arithmetic_of(engine: SliceEngine | VolumeEngine) -> list[str]:
     """Identifies weights and runtime: engines of equal arithmetic give equal voxels."""
     return [engine.model.encoder_id, engine.model.decoder_id]
 

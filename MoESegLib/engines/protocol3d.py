@@ -68,6 +68,7 @@ class VolumeModel(Protocol):
         crop_size: voxels along each side of a crop.
         spacing: millimeters between the voxels of a crop.
         mask_grid: side of the low-resolution logits it takes and gives; divides ``crop_size``.
+        experts: who can be asked by name before anybody has answered; () where there is nobody to choose from.
         notes: what the user should know with every answer.
     """
 
@@ -79,6 +80,9 @@ class VolumeModel(Protocol):
     spacing: float
     mask_grid: int
     notes: tuple[str, ...]
+
+    @property
+    def experts(self) -> tuple[str, ...]: ...
 
     def encode(self, crop: Crop, cancel: CancelToken) -> Embedding:
         """Run the image encoder; polls ``cancel`` between blocks."""

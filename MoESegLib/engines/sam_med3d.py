@@ -39,6 +39,11 @@ class SamMed3DModel:
     native = frozenset({"point", "mask"})
     spacing = SPACING
 
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Nobody but itself."""
+        return ()
+
     def __init__(
         self,
         name: str,

@@ -64,7 +64,7 @@ class SamMed3DMoEModel(SamMed3DModel):
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """Who can be asked by name: the general model, and every specialist."""
+        """The general model, and every specialist."""
         return BASE, *self.mixture.specialists
 
     def decode(self, embedding: Embedding, prompt: CropPrompt) -> tuple[ExpertLogits, ...]:

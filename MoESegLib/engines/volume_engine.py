@@ -55,6 +55,11 @@ class VolumeEngine:
         self.margin = 0 if strict_upstream else model.crop_size // 8
         self._crops: BoundedCache[tuple[str, str]] = BoundedCache(_REMEMBERED)
 
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Who can be asked by name before anybody has answered."""
+        return self.model.experts
+
     def check(self, volume: Volume, prompts: Sequence[Prompt], extent: Extent3D) -> None:
         """See :meth:`MoESegLib.engines.protocol.Engine.check`."""
         if volume.color or min(volume.size) < 2:

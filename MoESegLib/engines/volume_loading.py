@@ -58,7 +58,8 @@ def load_sam_med3d(weights: Weights, device: torch.device, strict: bool) -> Volu
     """
     from .sam_med3d import SamMed3DModel
 
-    model = SamMed3DModel(weights.card.name, _network(weights), weights.sha256, device, exact=strict)
+    notes, network = _demonstration(weights), _network(weights)
+    model = SamMed3DModel(weights.card.name, network, weights.sha256, device, exact=strict, notes=notes)
     return VolumeEngine(model, strict_upstream=strict)
 
 
@@ -134,9 +135,14 @@ def _id_of(gate: InstalledGate | None, cards: list[SpecialistCard]) -> str:
     return content_key(taught, *sorted(f"{card.name} {card.sha256}" for card in cards))
 
 
+def _demonstration(weights: Weights) -> tuple[str, ...]:
+    """What is said with every answer of weights that are part of MoESeg: they are small, and taught on little."""
+    return (weights.card.notes,) if weights.card.provider["kind"] == "shipped" else ()
+
+
 def _notes(weights: Weights, mixture: SamMed3DMoE, gate: InstalledGate | None) -> tuple[str, ...]:
     """Which base answers, and why some or all specialists do not."""
-    notes = [f"The general model is {weights.card.title}."]
+    notes = [f"The general model is {weights.card.title}.", *_demonstration(weights)]
     here, taught = set(mixture.specialists), set(mixture.gate.experts if gate is not None else ())
     if not here:
         notes.append("No specialist has been taught for it on this machine, so it answers alone.")

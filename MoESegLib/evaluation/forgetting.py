@@ -30,6 +30,24 @@ class GateRow:
 
 
 @dataclass(frozen=True)
+class ConfusionRow:
+    """Who answered what some experts were taught, over all sets.
+
+    Attributes:
+        taught: the packs that were taught the structure; () for structures that none was.
+        masks: how many were answered.
+        shares: by pack (or "base").
+    """
+
+    engine: str
+    protocol: str
+    click: int
+    taught: tuple[str, ...]
+    masks: int
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Identity:
     """Whether experts change what the base says, over all first prompts of a run.
 
@@ -51,11 +69,7 @@ class Identity:
 def gate_rows(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[GateRow]:
     """Who answered, for the engines whose gate chooses among experts; refused masks do not count."""
     groups: dict[tuple[str, str, str, int], list[Score]] = {}
-    packs = {
-        contestant.label: {pack: set(map(structure_key, names)) for pack, names in contestant.packs.items()}
-        for contestant in contestants
-        if contestant.packs and contestant.expert is None
-    }
+    packs = _gated(contestants)
     for score in scores:
         if score.engine in packs and score.pack:
             groups.setdefault((score.engine, score.dataset, score.protocol, score.click), []).append(score)
@@ -63,14 +77,42 @@ def gate_rows(scores: Sequence[Score], contestants: Sequence[Contestant]) -> lis
 
 
 def _gate_row(key: tuple[str, str, str, int], scores: Sequence[Score], packs: dict[str, set[str]]) -> GateRow:
-    counts = Counter(score.pack for score in scores)
-    by_structure = {
-        name: {pack for pack, taught in packs.items() if structure_key(name) in taught}
-        for name in {score.structure for score in scores}
+    hits = [score.pack in right for score in scores if (right := _taught(score.structure, packs))]
+    return GateRow(*key, _shares(scores), sum(hits) / len(hits) if hits else None)
+
+
+def confusion_rows(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[ConfusionRow]:
+    """The confusion table of every gate: what was taught to whom against who answered; refused masks do not count."""
+    groups: dict[tuple[str, str, int, tuple[str, ...]], list[Score]] = {}
+    packs = _gated(contestants)
+    for score in scores:
+        if score.engine in packs and score.pack:
+            taught = _taught(score.structure, packs[score.engine])
+            groups.setdefault((score.engine, score.protocol, score.click, taught), []).append(score)
+    return [ConfusionRow(*key, len(groups[key]), _shares(groups[key])) for key in sorted(groups, key=_untaught_last)]
+
+
+def _untaught_last(key: tuple[str, str, int, tuple[str, ...]]) -> tuple:
+    engine, protocol, click, taught = key
+    return engine, protocol, click, not taught, taught
+
+
+def _gated(contestants: Sequence[Contestant]) -> dict[str, dict[str, set[str]]]:
+    """The structures of every pack, by engine, of the engines whose gate chooses."""
+    return {
+        contestant.label: {pack: set(map(structure_key, names)) for pack, names in contestant.packs.items()}
+        for contestant in contestants
+        if contestant.packs and contestant.expert is None
     }
-    hits = [score.pack in right for score in scores if (right := by_structure[score.structure])]
-    shares = {pack: count / len(scores) for pack, count in counts.items()}
-    return GateRow(*key, shares, sum(hits) / len(hits) if hits else None)
+
+
+def _taught(structure: str, packs: dict[str, set[str]]) -> tuple[str, ...]:
+    """The packs that were taught a structure."""
+    return tuple(pack for pack, names in packs.items() if structure_key(structure) in names)
+
+
+def _shares(scores: Sequence[Score]) -> dict[str, float]:
+    return {pack: count / len(scores) for pack, count in Counter(score.pack for score in scores).items()}
 
 
 def identities(scores: Sequence[Score], contestants: Sequence[Contestant]) -> list[Identity]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from .contestants import Contestant, in_volumes
-from .forgetting import gate_rows, identities, unchanged_share, untaught
+from .forgetting import GateRow, confusion_rows, gate_rows, identities, unchanged_share, untaught
 from .run import Plan, Score
 from .summary import ALL, THRESHOLDS, Cell, Effort, Estimate, Row, efforts, summarize
 
@@ -59,7 +59,7 @@ def forgetting_parts(scores: Sequence[Score], contestants: Sequence[Contestant])
         return [*parts, "Every structure of these sets was taught to one of the loaded experts."]
     for contestant in contestants[1:]:
         share = unchanged_share(chosen, contestant.label)
-        if share is not None:
+        if share is not None and contestant.expert is None:  # else somebody was told to answer
             parts.append(
                 f"Where no expert was taught the structure, the final answer of {contestant.label} to the first prompt "
                 f"is that of {first} for {_percent(share)} of the masks."
@@ -183,23 +183,49 @@ def _gate_parts(scores: Sequence[Score], contestants: Sequence[Contestant]) -> l
             continue
         answered = {pack for entry in mine for pack in entry.shares}
         packs = list(dict.fromkeys([*contestant.packs, "base", *sorted(answered)]))
-        last = {entry.protocol: entry.click for entry in mine}  # clicks come in order
+        shown = _first_and_last(mine)
         body = [
             [
                 entry.dataset,
-                f"{entry.protocol}, click {entry.click}" if last[entry.protocol] > 1 else entry.protocol,
+                shown[entry.protocol, entry.click],
                 *(_percent(entry.shares.get(pack, 0.0)) for pack in packs),
                 _NONE if entry.taught is None else _percent(entry.taught),
             ]
             for entry in mine
-            if entry.click in (1, last[entry.protocol])
+            if (entry.protocol, entry.click) in shown
+        ]
+        confusion = [
+            [
+                ", ".join(entry.taught) or "none",
+                shown[entry.protocol, entry.click],
+                str(entry.masks),
+                *(_percent(entry.shares.get(pack, 0.0)) for pack in packs),
+            ]
+            for entry in confusion_rows(scores, [contestant])
+            if (entry.protocol, entry.click) in shown
         ]
         note = (
             'Share of the masks that each expert answered. "Right": of the masks whose structure an expert was taught, '
             "those that such an expert answered."
         )
-        parts += [f"## Who answered: {contestant.label}", note, table(["set", "prompt", *packs, "right"], body)]
+        parts += [
+            f"## Who answered: {contestant.label}",
+            note,
+            table(["set", "prompt", *packs, "right"], body),
+            "The same over all sets, by the experts that were taught the structure:",
+            table(["taught to", "prompt", "masks", *packs], confusion),
+        ]
     return parts
+
+
+def _first_and_last(entries: Sequence[GateRow]) -> dict[tuple[str, int], str]:
+    """The prompts that a table of answers shows, as text by protocol and click."""
+    last = {entry.protocol: entry.click for entry in entries}  # clicks come in order
+    return {
+        (protocol, click): f"{protocol}, click {click}" if count > 1 else protocol
+        for protocol, count in last.items()
+        for click in (1, count)
+    }
 
 
 def _percent(share: float) -> str:

@@ -97,10 +97,18 @@ def error_click(
     Returns:
         None when there is no error left to click on.
     """
-    for error, missed in _largest_first(np.asarray(mask) != 0, np.asarray(target) != 0):
-        place = deepest(error, spacing, clicked)
+    found, expected = np.asarray(mask) != 0, np.asarray(target) != 0
+    either = found | expected
+    if not either.any():
+        return None
+    # The rest of the image cannot hold an error, and is most of a volume.
+    box = tight_box(either)
+    low = box[: either.ndim]
+    before = [tuple(n - first for n, first in zip(place, low, strict=True)) for place in clicked]
+    for error, missed in _largest_first(found[_within(box)], expected[_within(box)]):
+        place = deepest(error, spacing, before)
         if place is not None:
-            return place, missed
+            return tuple(n + first for n, first in zip(place, low, strict=True)), missed
     return None
 
 

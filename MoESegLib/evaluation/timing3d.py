@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def measure_volumes(engine: VolumeEngine, repeats: int = 7) -> dict[str, Any]:
     floor = matrix_gflops(device, dtype)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    steps = [*_network_rows(engine, volume, repeats, floor), *_click_rows(engine, volume, repeats, floor)]
+    work = _network_work(engine, volume)
+    times = {step: _times(do, repeats) for step, do in work.items()}
+    clicks = _click_times(engine, volume, repeats)
     report = {
         "model": engine.name,
         "runtime": f"torch-{device.type}-{'fp16' if dtype == torch.float16 else 'fp32'}",
@@ -48,41 +51,45 @@ def measure_volumes(engine: VolumeEngine, repeats: int = 7) -> dict[str, Any]:
         "matrix": f"{MATRIX} x {MATRIX}",
         "floor_gflops": floor,
         "peak_mb": peak_mb(),
-        "steps": steps,
     }
     if device.type == "cuda":
         report["peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
-    return report
+    # Counted after the memory: the counter loads PyTorch's compiler.
+    network = [row(step, times[step], _gflop(do), floor) for step, do in work.items()]
+    return report | {"steps": [*network, *(row(step, found, None, floor) for step, found in clicks.items())]}
 
 
-def _network_rows(engine: VolumeEngine, volume: Volume, repeats: int, floor: float) -> list[dict[str, Any]]:
-    """The encoder, and the decoder as the gate chooses and with the first of the experts."""
+def _network_work(engine: VolumeEngine, volume: Volume) -> dict[str, Callable[[], object]]:
+    """A crop, the encoder, and the decoder as the gate chooses and with the first of the experts."""
     model, grid = engine.model, engine.grid(volume)
     voxel = grid.voxels(volume.to_ras(_CLICK))
     origin = as_triple(centered(voxel, voxel, model.crop_size))
-    cuts = [timed(lambda: engine.crop(volume, grid, origin)) for _ in range(repeats)]
     crop = engine.crop(volume, grid, origin)
     embedding = _encoded(engine, crop)
     points = (voxel - np.array(origin))[np.newaxis].astype(np.float32)
-    rows = [
-        row("cut a crop out of the volume", cuts, None, floor),
-        _network_row("encode a crop", lambda: _encoded(engine, crop), repeats, floor),
-    ]
-    experts = {"decoder alone": None} | {
-        f"decoder, asked for {name}": name for name in [*getattr(model, "traits", {})][:1]
+
+    def decode(expert: str | None) -> object:
+        return model.decode(embedding, CropPrompt(points, np.ones(1, np.int64), expert=expert))
+
+    return {
+        "cut a crop out of the volume": lambda: engine.crop(volume, grid, origin),
+        "encode a crop": lambda: _encoded(engine, crop),
+        "decoder alone": lambda: decode(None),
+        **{f"decoder, asked for {name}": partial(decode, name) for name in [*getattr(model, "traits", {})][:1]},
     }
-    for step, expert in experts.items():
-        prompt = CropPrompt(points, np.ones(1, np.int64), expert=expert)
-        rows.append(_network_row(step, lambda prompt=prompt: model.decode(embedding, prompt), repeats, floor))
-    return rows
 
 
-def _network_row(step: str, work: Callable[[], object], repeats: int, floor: float) -> dict[str, Any]:
+def _times(do: Callable[[], object], repeats: int) -> list[float]:
+    do()  # the first run also allocates, and reads an expert
+    return [timed(do) for _ in range(repeats)]
+
+
+def _gflop(do: Callable[[], object]) -> float | None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:  # this first run also allocates
-        work()
-    return row(step, [timed(work) for _ in range(repeats)], counter.get_total_flops() / 1e9 or None, floor)
+    with FlopCounterMode(display=False) as counter:
+        do()
+    return counter.get_total_flops() / 1e9 or None
 
 
 def _encoded(engine: VolumeEngine, crop: Crop) -> Embedding:
@@ -90,7 +97,7 @@ def _encoded(engine: VolumeEngine, crop: Crop) -> Embedding:
     return {name: tensor.cpu() for name, tensor in engine.model.encode(crop, CancelToken()).items()}
 
 
-def _click_rows(engine: VolumeEngine, volume: Volume, repeats: int, floor: float) -> list[dict[str, Any]]:
+def _click_times(engine: VolumeEngine, volume: Volume, repeats: int) -> dict[str, list[float]]:
     """From add() to the mask on the voxels of the volume."""
     alone = VolumeEngine(engine.model, strict_upstream=engine.strict_upstream, max_crops=1)
     step = engine.model.crop_size * engine.model.spacing / 8
@@ -103,11 +110,11 @@ def _click_rows(engine: VolumeEngine, volume: Volume, repeats: int, floor: float
         volume, engine, "volume", prefetch=False, on_progress=lambda _, message: crops.append(message)
     ) as session:
         whole = _answer(session, _at(volume))
-    return [
-        row("first click, one crop", first, None, floor),
-        row("next clicks in that crop", later, None, floor),
-        row(f"first click as it is, crops: {len(crops)}", [whole], None, floor),
-    ]
+    return {
+        "first click, one crop": first,
+        "next clicks in that crop": later,
+        f"first click as it is, crops: {len(crops)}": [whole],
+    }
 
 
 def _at(volume: Volume, right: float = 0.0, front: float = 0.0) -> PointPrompt:

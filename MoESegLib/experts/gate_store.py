@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import specialist_store
 from .card_rules import unsealed
 from .sealed_store import Installed, SealedStore
 from .specialist_gate import GATE, GateCard, read_gate, write_gate
-from .specialist_store import shipped_folder, specialists_home
 
 if TYPE_CHECKING:
     from ..models.sam_med3d_moe.gate import Gate
@@ -20,11 +20,11 @@ _FOLDER = "gates"
 
 def gates_home() -> Path:
     """The folder of the user's own gates."""
-    return specialists_home() / _FOLDER
+    return specialist_store.specialists_home() / _FOLDER
 
 
 def _shipped() -> Path | None:
-    folder = shipped_folder()
+    folder = specialist_store.shipped_folder()
     return None if folder is None else folder / _FOLDER
 
 

@@ -134,11 +134,7 @@ def read_card(path: Path, kind: Kind, card_type: type[SomeCard]) -> SomeCard:
     Raises:
         WeightsError: as :func:`read_sealed`, as far as the header shows it.
     """
-    try:
-        with path.open("rb") as stream:
-            return _card_in(stream.read(_HEADER_LENGTH.size + _MAX_HEADER), path, kind, card_type)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    return _card_in(_first_bytes(path), path, kind, card_type)
 
 
 def check_base(card: Any, base_sha256: str, source: str) -> None:
@@ -179,8 +175,33 @@ def _bytes_of(path: Path, kind: Kind) -> bytes:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def is_of_kind(path: Path, kind: Kind) -> bool:
+    """Whether a file says that it is of a kind; it may be damaged all the same. False where it cannot be read."""
+    try:
+        return kind.key in _metadata(_first_bytes(path), path, kind)
+    except WeightsError:
+        return False
+
+
+def _first_bytes(path: Path) -> bytes:
+    """As much as a header may have."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_HEADER_LENGTH.size + _MAX_HEADER)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+
+
 def _card_in(data: bytes, path: Path, kind: Kind, card_type: type[SomeCard]) -> SomeCard:
     """The card in the first bytes of a file."""
+    text = _metadata(data, path, kind).get(kind.key)
+    if not isinstance(text, str):
+        raise WeightsError(f"{path} holds tensors but no card of {kind.what}. Take a file made by MoESeg.")
+    return parse_card(text, path.name, card_type)
+
+
+def _metadata(data: bytes, path: Path, kind: Kind) -> dict[str, Any]:
+    """The metadata in the first bytes of a file, which should be of a kind."""
     start = _HEADER_LENGTH.size
     length = _HEADER_LENGTH.unpack(data[:start])[0] if len(data) >= start else 0
     if not 0 < length <= min(_MAX_HEADER, len(data) - start):
@@ -190,7 +211,4 @@ def _card_in(data: bytes, path: Path, kind: Kind, card_type: type[SomeCard]) -> 
     except (UnicodeDecodeError, FieldError) as error:
         raise WeightsError(f"{path} is not {kind.what}: its header cannot be read ({error}). Get it again.") from error
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    text = metadata.get(kind.key) if isinstance(metadata, dict) else None
-    if not isinstance(text, str):
-        raise WeightsError(f"{path} holds tensors but no card of {kind.what}. Take a file made by MoESeg.")
-    return parse_card(text, path.name, card_type)
+    return metadata if isinstance(metadata, dict) else {}

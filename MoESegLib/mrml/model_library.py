@@ -11,11 +11,12 @@ from ..core.errors import MoESegError
 from ..engines import load_engine
 from ..engines.protocol import Engine
 from ..engines.registry import engine_names
+from ..experts.specialist_store import specialists_home
 from ..experts.store import packs_home
 from ..session.background import BackgroundTask
 from ..session.worker import Worker, default_worker
 from ..weights import ModelCard, get_model, model_card
-from ..weights.store import import_file, remove, sharers, state_of
+from ..weights.store import import_file, owner_of, remove, sharers, state_of
 
 
 class ModelLibrary:
@@ -56,8 +57,12 @@ class ModelLibrary:
         """
         return model_card(name)
 
+    def weights_card(self, name: str) -> ModelCard:
+        """The card of the weights that a model loads, which may be those of another model."""
+        return owner_of(name)
+
     def takes_experts(self, name: str) -> bool:
-        """Whether a model answers with the experts that are installed."""
+        """Whether a model answers with the expert packs that are installed."""
         return model_card(name).architecture == "segmote_lite"
 
     def state(self, name: str) -> str:
@@ -102,9 +107,9 @@ class ModelLibrary:
         Raises:
             WeightsMissingError: there is nothing to remove.
         """
+        gone = sharers(name)
         freed = remove(name)
-        owner = model_card(name).uses or name
-        if self._engine is not None and (model_card(self._engine[0]).uses or self._engine[0]) == owner:
+        if self._engine is not None and self._engine[0] in gone:
             self._engine = None
         return freed
 
@@ -113,7 +118,7 @@ class ModelLibrary:
     def engine(self, name: str) -> Engine | None:
         """The engine of a model, or None while it is loaded, missing, or could not be loaded (see :meth:`why_not`).
 
-        It is loaded anew when experts were added, removed, or switched on or off since.
+        It is loaded anew when experts were added, removed, or switched on or off since, or better weights came.
         """
         if self._engine is not None and self._engine[0] == name:
             if self._engine[2] == self._experts(name):
@@ -130,8 +135,13 @@ class ModelLibrary:
         return None
 
     def _experts(self, name: str) -> object:
-        """Differs after the experts that a model would load changed."""
-        return self.experts_stamp() if self.takes_experts(name) else None
+        """Differs after the experts or the weights that a model would load changed."""
+        experts: object = None
+        if self.takes_experts(name):
+            experts = self.experts_stamp()
+        elif model_card(name).architecture == "sam_med3d_moe":
+            experts = frozenset((file.name, _changed(file)) for file in specialists_home().rglob("[!.]*"))
+        return owner_of(name).name, experts
 
     def experts_stamp(self) -> object:
         """Differs after experts were added, removed, or switched on or off; cheap enough for the timer."""

@@ -44,8 +44,9 @@ COMPACT = SamMed3DConfig(
 """96 mm at 1.5 mm, masks in steps of 3 mm; 8 MB in half precision."""
 CLICKS = (1, 3, 5)
 """Numbers of clicks after which held-out Dice is told."""
+HELD_OUT_SYNTHETIC = 24
+"""Synthetic volumes that are measured on."""
 _SAVE_SECONDS = 60.0
-_HELD_OUT_SYNTHETIC = 24
 _HELD_OUT_STREAM = 1
 
 
@@ -80,7 +81,6 @@ class BaseProgress:
     """Where a run is; plain data, kept in the checkpoint.
 
     Attributes:
-        questions: prompts asked so far.
         losses: since the last measurement.
         history: one entry a measurement.
     """
@@ -142,6 +142,9 @@ def _cell_means(filters: Tensor) -> None:
 
 class BaseTraining:
     """One run, which :meth:`run` starts or goes on with.
+
+    Attributes:
+        draw: gives the crop for a source of chance; may be replaced.
 
     Args:
         network: :func:`fresh_network`; trained in place.
@@ -255,7 +258,7 @@ def held_out_dice(network: SamMed3D, data: BaseData) -> dict[str, list[float]]:
     "synthetic" are volumes that are never drawn in training.
     """
     size = network.config.image_size
-    sources = [np.random.default_rng((_HELD_OUT_STREAM, 0, 0, number)) for number in range(_HELD_OUT_SYNTHETIC)]
+    sources = [np.random.default_rng((_HELD_OUT_STREAM, 0, 0, number)) for number in range(HELD_OUT_SYNTHETIC)]
     crops = [*data.held_out, *(synthetic_target(source, size, data.anatomies) for source in sources)]
     found: dict[str, dict[str, list[Any]]] = {}
     for number, crop in enumerate(crops):

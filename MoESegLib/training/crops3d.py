@@ -93,6 +93,11 @@ def crops_of(
         if report is not None:
             report(number / len(cases), f"Reading {case.name}")
         image = case.load()
+        if image.volume.color or min(image.volume.size) < 2:
+            raise TrainingError(
+                f"{case.name} is a picture or a single slice; a 3D model learns from volumes. Leave it or its set out, "
+                "or teach an expert of slices (--method experts)."
+            )
         grid = ModelGrid.of(image.volume, plan.spacing)
         for index, structure in enumerate(image.structures):
             source = np.random.default_rng((plan.seed, zlib.crc32(case.name.encode()), index))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
@@ -23,11 +24,11 @@ from ..core.cancel import CancelToken
 from ..core.errors import TrainingError
 from ..engines.registry import load_engine
 from ..engines.sam_med3d import SamMed3DModel
-from ..engines.volume_engine import VolumeEngine
 from ..evaluation.targets import evenly
 from ..experts.card_rules import BaseModel
 from ..experts.specialist_card import check_name
 from ..experts.strict_json import FieldError
+from ..weights import model_card
 from ..weights.store import weights_id_of
 from .cases import Case, split_cases
 from .embeddings import EmbeddingStore
@@ -104,13 +105,13 @@ def base3d(name: str) -> Base3D:
         TrainingError: the model is no SAM-Med3D.
         UnknownModelError, WeightsMissingError, WeightsError: as :func:`~MoESegLib.engines.load_engine`.
     """
-    engine = load_engine(name)
-    if not isinstance(engine, VolumeEngine) or type(engine.model) is not SamMed3DModel:
+    if model_card(name).architecture != "sam_med3d":
         raise TrainingError(
             f"{name} is no SAM-Med3D, so it has no 3D mask decoder that could be taught. Choose sam-med3d, or teach an "
             "expert of slices with --method experts."
         )
-    return Base3D(engine.model, BaseModel(engine.name, weights_id_of(engine.name)))
+    engine = load_engine(name)
+    return Base3D(cast(SamMed3DModel, engine.model), BaseModel(engine.name, weights_id_of(engine.name)))
 
 
 def teach_specialist(

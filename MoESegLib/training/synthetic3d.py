@@ -45,7 +45,8 @@ def synthetic_target(source: Generator, size: int, anatomies: Sequence[Volume] =
     """
     while True:
         if anatomies and source.random() < 0.5:
-            labels = piece_of(anatomies[source.integers(len(anatomies))].array, size, source)
+            anatomy = anatomies[int(source.integers(len(anatomies)))]
+            labels = piece_of(anatomy.array, size, source, anatomy.spacing[0])
             structure = "anatomy"
         else:
             labels, structure = random_shapes(size, source), "shape"
@@ -58,9 +59,9 @@ def synthetic_target(source: Generator, size: int, anatomies: Sequence[Volume] =
 
 
 def anatomy_of(labels: Volume, spacing: float) -> Volume:
-    """A label map with its axes turned to R, A, S and voxels of a multiple of ``spacing``, for :func:`piece_of`.
+    """A label map ``[r, a, s]`` at its own resolution, whose unit of length is ``spacing`` instead of the millimeter.
 
-    Nearest voxels, at the resolution of the file; pieces are enlarged when they are cut.
+    Pieces are enlarged when they are cut (:func:`piece_of`), so that a whole body takes little memory.
     """
     coarse = max(spacing, min(labels.spacing))
     grid = ModelGrid.of(labels, coarse)
@@ -96,7 +97,7 @@ def random_shapes(size: int, source: Generator) -> NDArray[np.uint8]:
     return labels
 
 
-def piece_of(labels: NDArray[np.uint8], size: int, source: Generator, zoom: float = 2.0) -> NDArray[np.uint8]:
+def piece_of(labels: NDArray[np.uint8], size: int, source: Generator, zoom: float) -> NDArray[np.uint8]:
     """A deformed, turned piece ``[S, S, S]`` of a label map around a voxel of one of its labels, each as likely.
 
     Args:
@@ -128,7 +129,7 @@ def painted(labels: NDArray[np.uint8], source: Generator) -> NDArray[np.float32]
     index = inverse.reshape(labels.shape)
     coarse = smooth_noise(size, int(source.integers(6, 20)), source)
     volume = means[index] + texture[index] * (coarse + source.standard_normal(labels.shape, np.float32))
-    volume = ndimage.gaussian_filter(volume, source.uniform(0.3, 1.1))
+    volume = np.asarray(ndimage.gaussian_filter(volume, source.uniform(0.3, 1.1)), np.float32)
     volume = _resolution(volume, source)
     volume = volume * np.exp(source.uniform(0, 0.3) * smooth_noise(size, int(source.integers(2, 5)), source))
     volume = volume + source.uniform(0, 0.06) * source.standard_normal(labels.shape, np.float32)
@@ -148,10 +149,10 @@ def _warped_places(size: int, source: Generator) -> Coordinates:
     """The middle stays where it is, so that what is drawn around it is what is clicked."""
     axis = np.arange(size, dtype=np.float32) - size // 2
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
-    amount = source.uniform(0, _WARP) * size
+    amount = np.float32(source.uniform(0, _WARP) * size)
     shift = amount * smooth_noise(size, int(source.integers(3, 8)), source, channels=3)
     middle = (slice(None), size // 2, size // 2, size // 2)
-    return places + shift - shift[middle][:, None, None, None]
+    return np.asarray(places + shift - shift[middle][:, None, None, None], np.float32)
 
 
 def _regions(size: int, count: int, source: Generator) -> NDArray[np.uint8]:

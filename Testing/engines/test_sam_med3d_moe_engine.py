@@ -48,7 +48,7 @@ def volume() -> Volume:
 
 
 @pytest.fixture
-def base(home: Path, tmp_path: Path) -> Any:
+def base(nothing_shipped: Path, tmp_path: Path) -> Any:
     """A tiny base with the specialist "cord" and a gate that gives it 88 % everywhere (threshold 65 %)."""
     return install_mixture(tmp_path)
 
@@ -294,7 +294,7 @@ def test_a_single_slice_is_refused(base: Any) -> None:
         engine_of().check(flat, [at(flat.to_ras((10, 10, 0)))], "slice")
 
 
-def test_the_catalog_offers_the_best_base_that_is_here(home: Path, tmp_path: Path) -> None:
+def test_the_catalog_offers_the_best_base_that_is_here(nothing_shipped: Path, tmp_path: Path) -> None:
     assert {"sam-med3d", "sam-med3d-moe"} <= set(engine_names())
     assert state_of("sam-med3d-moe") == "missing"
     with pytest.raises(WeightsMissingError, match="moeseg models get sam-med3d-turbo"):

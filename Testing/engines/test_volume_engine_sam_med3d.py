@@ -147,7 +147,7 @@ def test_weights_of_any_size_are_loaded_by_name(network: SamMed3D, volume: Volum
         load_engine("sam-med3d-organ", experts=[])
 
 
-def test_sam_med3d_without_weights_says_which_to_get(home: Path) -> None:
+def test_sam_med3d_without_weights_says_which_to_get(nothing_shipped: Path) -> None:
     with pytest.raises(WeightsMissingError, match="moeseg models get sam-med3d-turbo"):
         load_engine("sam-med3d")
     assert "sam-med3d-turbo" in engine_names()

@@ -20,7 +20,7 @@ from MoESegLib.engines.sam_med3d import SamMed3DModel
 from MoESegLib.engines.volume_engine import VolumeEngine
 from MoESegLib.evaluation.contestants import Contestant, contestant, in_volumes, parse_engines
 from MoESegLib.evaluation.datasets import read_cases
-from MoESegLib.evaluation.forgetting import gate_rows, identities, unchanged_share
+from MoESegLib.evaluation.forgetting import confusion_rows, gate_rows, identities, unchanged_share
 from MoESegLib.evaluation.metrics import dice, surface_dice
 from MoESegLib.evaluation.protocols import parse_protocols
 from MoESegLib.evaluation.run import Plan, evaluate
@@ -117,6 +117,11 @@ def test_general_specialist_and_mixture_are_columns_of_one_run(data: Path) -> No
     # Only the gate chooses; of the thin rods, which it should, it knows all.
     rows = gate_rows(scores, three)
     assert {(row.engine, row.shares["rods"], row.taught) for row in rows} == {("painter", 1.0, 1.0)}
+    first = [row for row in confusion_rows(scores, three) if row.click == 1]
+    assert [(row.engine, row.taught, row.masks, row.shares) for row in first] == [
+        ("painter", ("rods",), 2, {"rods": 1.0}),
+        ("painter", (), 2, {"rods": 1.0}),
+    ]
     assert [(entry.engine, entry.compared, entry.same) for entry in identities(scores, three)] == [
         ("painter:rods", 4, 4),
         ("painter", 4, 4),

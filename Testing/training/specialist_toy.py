@@ -8,26 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gate_toy import SIDE, Toys, trained_base
+from moe_tools import tiny_base
 
 from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.sam_med3d import SamMed3DModel
 from MoESegLib.experts.card_rules import BaseModel
+from MoESegLib.experts.specialist_card import SpecialistCard
 from MoESegLib.training.cases import Case, Structure
 from MoESegLib.training.crops3d import CropPlan, crops_of
-from MoESegLib.training.specialist import Base3D
+from MoESegLib.training.specialist import Base3D, SpecialistResult, teach_specialist
+from MoESegLib.training.specialist_install import install_taught, specialist_card
 from MoESegLib.training.specialist_loop import SpecialistPlan
 
 GRID = np.diag([1.5, 1.5, 1.5, 1.0])
 LENGTH = 20
 PLACES = np.stack(np.meshgrid(*[np.arange(LENGTH)] * 3, indexing="ij"), axis=-1)
 SHA = "c" * 64
-PLAN = SpecialistPlan(batch=8, clicks=2, least_steps=10, most_steps=10, rate=4e-3)
+PLAN = SpecialistPlan(batch=8, clicks=2, least_steps=8, most_steps=8, rate=4e-3)
 
 
 def toy_case(family: str, number: int, seed: int = 0, level: float = 10.0) -> Case:
@@ -50,6 +54,12 @@ def toy_cases(family: str, count: int, seed: int = 0) -> list[Case]:
     return [toy_case(family, number, seed) for number in range(count)]
 
 
+def toy_parts(case: Case) -> tuple[Volume, Structure]:
+    """The volume of a case and its target."""
+    assert isinstance(case.image, Volume) and not isinstance(case.labels, Path)
+    return case.image, case.labels[0]
+
+
 def as_toys(cases: Sequence[Case]) -> Toys:
     """Crops around a click, as the engine sees them."""
     targets = list(crops_of(cases, CropPlan(SIDE, clicks=1)))
@@ -59,11 +69,24 @@ def as_toys(cases: Sequence[Case]) -> Toys:
 
 
 @cache
-def _network(steps: int = 80) -> Any:
+def trained_network(steps: int = 50) -> Any:
     return trained_base(steps, [as_toys(toy_cases(family, 4 * steps, seed=9)) for family in ("solid", "core")])
 
 
-def toy_base() -> Base3D:
-    """A base that knows balls and cores; trained once."""
-    model = SamMed3DModel("sam-med3d-toy", _network(), SHA, torch.device("cpu"))
-    return Base3D(model, BaseModel("sam-med3d-toy", SHA))
+def toy_base(state: dict[str, torch.Tensor] | None = None) -> Base3D:
+    """A base that knows balls and cores: with these tensors, or trained now, once."""
+    network: Any = trained_network() if state is None else tiny_base()
+    if state is not None:
+        network.load_state_dict(state)
+    return Base3D(SamMed3DModel("toy", network, SHA, torch.device("cpu")), BaseModel("toy", SHA))
+
+
+def teach_toy(cache: Path, base: Base3D, epochs: int | None = 2, **options: Any) -> SpecialistResult:
+    """Teach "shell" with few cases; other arguments as of :func:`~MoESegLib.training.specialist.teach_specialist`."""
+    given = {"cases": toy_cases("shell", 14), "name": "shell", "unrelated": toy_cases("solid", 30), "plan": PLAN}
+    given |= {"varied": 0, "epochs": epochs, "held_out_share": 0.4, **options}
+    return teach_specialist(given.pop("cases"), given.pop("name"), base=base, cache=cache, **given)
+
+
+def install_toy(result: SpecialistResult, replace: bool = False) -> SpecialistCard:
+    return install_taught(result, specialist_card(result, toy_cases("shell", 14), "moeseg teach ..."), replace)

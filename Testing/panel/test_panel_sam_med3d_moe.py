@@ -1,0 +1,98 @@
+"""SAM-Med3D-MoE in the panel: offered with its base, its reasons on the answer card, all masks to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from moe_tools import install_mixture
+from panel_helpers import MODULE, OpenPanel, add_volume
+
+from MoESegLib import Session
+from MoESegLib.core.volume import Volume
+from MoESegLib.engines import load_engine
+from MoESegLib.experts.gate_store import remove_gate
+from MoESegLib.mrml.volumes import volume_from_node
+
+
+@pytest.fixture
+def grainy() -> Volume:
+    grain = np.random.default_rng(0).normal(100, 30, (20, 22, 24)).astype(np.float32)
+    return Volume(grain, np.diag([1.5, 1.5, 1.5, 1.0]))
+
+
+@pytest.fixture
+def open_moe(harness: Any, home: Path, tmp_path: Path, grainy: Volume) -> Callable[..., OpenPanel]:
+    """Opens the panel with the real library of models, in which a tiny base, a specialist and a gate are installed."""
+
+    def make(gate: bool = True) -> OpenPanel:
+        install_mixture(tmp_path)
+        if not gate:
+            remove_gate("spine")
+        loaded = harness.load_module(MODULE)
+        node = add_volume(harness.scene, grainy)
+        harness.enter(loaded)
+        opened = OpenPanel(harness, loaded, node, None)  # type: ignore[arg-type]
+        opened.ui.volumeSelector.setCurrentNode(node)
+        harness.choose(opened.ui.modelSelector, "SAM-Med3D-MoE")
+        opened.settle()
+        assert opened.workbench.why_not() == ""
+        opened.add_segment("target")
+        opened.harness.click(opened.ui.positiveTool)
+        opened.click_at((12, 10, 9))
+        return opened
+
+    return make
+
+
+def expected(panel: OpenPanel, expert: str | None) -> np.ndarray:
+    """What the library gives without a panel."""
+    session = Session(volume_from_node(panel.volume), load_engine("sam-med3d-moe"))
+    for prompt in panel.prompts("target"):
+        session.add(prompt)
+    session.choose_expert(panel.segment("target"), expert)
+    return session.mask(panel.segment("target"))
+
+
+def test_the_answer_card_says_who_answered_and_all_masks_can_be_looked_at(open_moe) -> None:
+    panel = open_moe()
+    models = panel.ui.modelSelector
+    assert "SAM-Med3D (the best one here)" in [models.itemText(number) for number in range(models.count)]
+    text = panel.ui.answerLabel.text
+    for part in (
+        "<b>SAM-Med3D-MoE</b>, expert <b>base + cord</b> (gate 88 %)",
+        "The specialist cord answers together with the general model: the gate gives cord 88 % (threshold tau 65 %).",
+        "overlap with a Dice of",
+        "The general model is SAM-Med3D (first release).",
+    ):
+        assert part in text
+    fused = panel.mask("target")
+    assert fused.any() and np.array_equal(fused, expected(panel, None))
+    listing = panel.ui.alternativesList
+    assert [listing.item(n).text() for n in range(listing.count)] == ["base", "cord (gate 88 %)"]
+    for name in ("base", "cord"):
+        listing = panel.ui.alternativesList
+        [item] = [listing.item(n) for n in range(listing.count) if listing.item(n).text().split(" (")[0] == name]
+        listing.itemClicked(item)
+        panel.settle()
+        assert "The answer was chosen by hand." in panel.ui.answerLabel.text
+        assert np.array_equal(panel.mask("target"), expected(panel, name))
+        assert panel.tag("target", "MoESeg.Expert") == name
+    for _ in range(2):
+        panel.harness.click(panel.ui.undoButton)
+        panel.settle()
+    assert np.array_equal(panel.mask("target"), fused)
+
+
+def test_a_specialist_can_be_asked_where_the_gate_asks_nobody(open_moe) -> None:
+    panel = open_moe(gate=False)
+    assert "No gate has been taught for cord" in panel.ui.answerLabel.text
+    general = panel.mask("target")
+    panel.harness.choose(panel.ui.expertSelector, "cord")
+    panel.settle()
+    assert panel.tag("target", "MoESeg.Expert") == "cord"
+    assert not np.array_equal(panel.mask("target"), general)
+    assert "The answer was chosen by hand." in panel.ui.answerLabel.text
