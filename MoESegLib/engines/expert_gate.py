@@ -22,8 +22,8 @@ class Traits:
         kinds: of prompts it was taught.
         classes: names of what it was taught.
         general: it was taught what a click is on many sorts of images, and answers clicks where no other pack knows.
-        proven: with a box it was better than the base on patients that it was not taught; what it knows it answers,
-            however much the base expects of its own mask.
+        proven: with a box it was as good as the base or better on patients that it was not taught; what it knows it
+            answers, however much the base expects of its own mask.
     """
 
     kinds: frozenset[str]

@@ -37,6 +37,8 @@ UNTRAINED_NOTE = "No expert has been taught yet: every expert answers as the bas
 UNKNOWN_NOTE = "{} was not taught on images like this; look at the answer with care."
 GENERAL_NOTE = "No expert was taught this kind of image or structure: the general expert answers."
 BASE_NOTE = "No expert was taught this kind of image or structure: the base model answers."
+_AS_GOOD = 0.005
+"""Dice by which a pack may fall short of the base on the few patients that it was measured on and still be as good."""
 _KINDS = frozenset({"box", "point", "mask", "text", "automatic"})
 """Kinds of prompts that the networks take; a pack that was taught others gets them converted."""
 
@@ -123,8 +125,10 @@ class SegMoTELite(LiteMedSAM):
         return dataclasses.replace(answer, knows=knowing or trait.general, sure=sure)
 
     def odds(self, embedding: Embedding, prompt: ModelPrompt) -> dict[str, float | None]:
-        """How sure every pack is that it was taught what the prompt asks for, above 0 if it knows (log-odds for a prompt
-        at a place); None for packs without a judge."""
+        """How sure every pack is that it was taught what the prompt asks for, above 0 if it knows.
+
+        Log-odds for a prompt at a place; None for packs without a judge.
+        """
         features, found = None, {}
         for name, module in self.experts.packs.items():
             scope = cast("ExpertPack", module).scope
@@ -239,5 +243,5 @@ def expert_answers(pack_name: str, pack: PackOutput) -> list[ExpertLogits]:
 def traits_of(card: Any) -> Traits:
     """What the gate knows of a pack from its :class:`~MoESegLib.experts.card.ExpertCard`."""
     boxes = [entry for entry in card.measured if entry.prompt == "box" and entry.base_dice is not None]
-    proven = card.sizes.scope_width > 0 and any(entry.dice > entry.base_dice for entry in boxes)
+    proven = card.sizes.scope_width > 0 and any(entry.dice >= entry.base_dice - _AS_GOOD for entry in boxes)
     return Traits(frozenset(card.prompts), tuple(entry.name for entry in card.classes), card.general, proven)
