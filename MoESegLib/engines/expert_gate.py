@@ -53,7 +53,7 @@ class PackAnswer:
         quality: its predicted IoU as it comes from the network, not cut to [0, 1].
         as_given: whether it saw the prompt as it was given.
         knows: whether it was taught such a thing; True for the base, which is asked about everything.
-        sure: log-odds of a proven pack that knows; None for who has to expect more of its mask than the others.
+        sure: how sure a proven pack is that it knows; None for who has to expect more of its mask than the others.
     """
 
     experts: list[ExpertLogits]
@@ -64,23 +64,23 @@ class PackAnswer:
 
 
 def packs_to_ask(
-    prompt: ModelPrompt, traits: Mapping[str, Traits], odds: Mapping[str, float | None], named: Sequence[str] = ()
+    prompt: ModelPrompt, traits: Mapping[str, Traits], sureness: Mapping[str, float | None], named: Sequence[str] = ()
 ) -> list[str]:
     """The packs that are decoded, the surest first.
 
-    Those that know (log-odds above 0), and those that cannot tell; for clicks that no pack knows, the general ones. The
+    Those that know, and those that cannot tell; for clicks that no pack knows, the general ones. The
     pack the user chose is always among them.
 
     Args:
-        odds: log-odds of every pack that it was taught such a thing; None where it has no judge.
+        sureness: of every pack that it was taught such a thing, above 0 if it knows; None where it has no judge.
         named: packs with a class that the phrase of the prompt names.
     """
     drawn = is_drawn(prompt)
     candidates = [name for name in traits if drawn or (name in named if prompt.text else _is_automatic(traits[name]))]
     special = [name for name in candidates if not traits[name].general]
-    special.sort(key=lambda name: _sure(odds[name]), reverse=True)
-    knowing = [name for name in special if (odds[name] or 0.0) > 0][:MOST_ASKED]
-    asked = [*knowing, *(name for name in special if odds[name] is None)]
+    special.sort(key=lambda name: _sure(sureness[name]), reverse=True)
+    knowing = [name for name in special if (sureness[name] or 0.0) > 0][:MOST_ASKED]
+    asked = [*knowing, *(name for name in special if sureness[name] is None)]
     if not drawn and not asked:
         asked = special[:1] or candidates[:1]  # taught the phrase or task, not this sort of image; a note says so
     if drawn and not asked and prompt.box is None:
@@ -89,9 +89,9 @@ def packs_to_ask(
     return [*asked, *([chosen] if chosen in traits and chosen not in asked else [])]
 
 
-def knows(odds: float | None) -> bool:
+def knows(sureness: float | None) -> bool:
     """Whether a pack was taught such a thing, or cannot tell."""
-    return odds is None or odds > 0
+    return sureness is None or sureness > 0
 
 
 def is_drawn(prompt: ModelPrompt) -> bool:
@@ -148,8 +148,8 @@ def _without(one: ExpertLogits, entries: Sequence[ExpertLogits]) -> list[ExpertL
     return [entry for entry in entries if entry is not one]
 
 
-def _sure(odds: float | None) -> float:
-    return 0.0 if odds is None else odds
+def _sure(sureness: float | None) -> float:
+    return 0.0 if sureness is None else sureness
 
 
 def _is_automatic(traits: Traits) -> bool:

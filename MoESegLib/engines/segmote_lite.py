@@ -99,8 +99,8 @@ class SegMoTELite(LiteMedSAM):
 
         said = self._hear(prompt)
         with torch.inference_mode():
-            odds = self.odds(embedding, prompt)
-            names = packs_to_ask(prompt, self.traits, odds, tuple(said))
+            sureness = self.sureness(embedding, prompt)
+            names = packs_to_ask(prompt, self.traits, sureness, tuple(said))
             if not names and not is_drawn(prompt):
                 raise PromptError(
                     f"{self.name} has no expert for this prompt. Teach one, or click on the target or draw a box."
@@ -112,23 +112,22 @@ class SegMoTELite(LiteMedSAM):
         # the demo CT the predicted IoU of the two chose a mean Dice of 0.49, the general expert alone reached 0.47.
         lone = len(prompt.points) == 1 and prompt.box is None and prompt.logits is None
         guessing = lone and all(self.traits[name].general for name in names)
-        answers = {name: self._ranked(name, answer, odds, guessing) for name, answer in answers.items()}
+        answers = {name: self._ranked(name, answer, sureness, guessing) for name, answer in answers.items()}
         ordered = order_answers({name: answers[name] for name in (*names, BASE) if name in answers}, prompt.expert)
-        return self._with_notes(ordered, odds, said)
+        return self._with_notes(ordered, sureness, said)
 
-    def _ranked(self, name: str, answer: PackAnswer, odds: Mapping[str, float | None], guessing: bool) -> PackAnswer:
+    def _ranked(
+        self, name: str, answer: PackAnswer, sureness: Mapping[str, float | None], guessing: bool
+    ) -> PackAnswer:
         """An answer with what the gate thinks of who gave it."""
         if name == BASE:
             return dataclasses.replace(answer, as_given=answer.as_given or guessing)
-        trait, knowing = self.traits[name], knows(odds[name])
-        sure = (odds[name] or 0.0) if trait.proven and knowing and not trait.general else None
+        trait, knowing = self.traits[name], knows(sureness[name])
+        sure = (sureness[name] or 0.0) if trait.proven and knowing and not trait.general else None
         return dataclasses.replace(answer, knows=knowing or trait.general, sure=sure)
 
-    def odds(self, embedding: Embedding, prompt: ModelPrompt) -> dict[str, float | None]:
-        """How sure every pack is that it was taught what the prompt asks for, above 0 if it knows.
-
-        Log-odds for a prompt at a place; None for packs without a judge.
-        """
+    def sureness(self, embedding: Embedding, prompt: ModelPrompt) -> dict[str, float | None]:
+        """How sure every pack is that it was taught what the prompt asks for, above 0 if it is; None: no judge."""
         features, found = None, {}
         for name, module in self.experts.packs.items():
             scope = cast("ExpertPack", module).scope
@@ -195,10 +194,12 @@ class SegMoTELite(LiteMedSAM):
         return features
 
     def _with_notes(
-        self, ordered: tuple[ExpertLogits, ...], odds: Mapping[str, float | None], said: Mapping[str, Said]
+        self, ordered: tuple[ExpertLogits, ...], sureness: Mapping[str, float | None], said: Mapping[str, Said]
     ) -> tuple[ExpertLogits, ...]:
         """Every answer with what the user should know when it counts."""
-        nobody = bool(odds) and not any(knows(value) for name, value in odds.items() if not self.traits[name].general)
+        nobody = bool(sureness) and not any(
+            knows(value) for name, value in sureness.items() if not self.traits[name].general
+        )
 
         def notes(entry: ExpertLogits) -> tuple[str, ...]:
             name = entry.expert.split("/")[0]
@@ -207,7 +208,7 @@ class SegMoTELite(LiteMedSAM):
             heard = said[name].notes if name in said else ()
             if self.traits[name].general:
                 return (*heard, GENERAL_NOTE) if nobody else heard
-            return heard if knows(odds[name]) else (*heard, UNKNOWN_NOTE.format(name))
+            return heard if knows(sureness[name]) else (*heard, UNKNOWN_NOTE.format(name))
 
         return tuple(dataclasses.replace(entry, notes=notes(entry)) for entry in ordered)
 

@@ -91,8 +91,8 @@ TRAITS = {
 NOBODY = dict.fromkeys(TRAITS, -3.0)
 
 
-def asked(prompt: ModelPrompt, named: tuple[str, ...] = (), **odds: float | None) -> list[str]:
-    return packs_to_ask(prompt, TRAITS, {**NOBODY, **odds}, named)
+def asked(prompt: ModelPrompt, named: tuple[str, ...] = (), **sureness: float | None) -> list[str]:
+    return packs_to_ask(prompt, TRAITS, {**NOBODY, **sureness}, named)
 
 
 def test_only_packs_that_know_are_decoded_the_surest_first() -> None:

@@ -42,7 +42,7 @@ def test_images_of_another_sort_are_strange_whatever_the_linear_judge_says() -> 
     assert (scope.familiarity(mine[:, 4:]) >= 0).float().mean() >= 0.9
     elsewhere = mine * torch.tensor([1.0] * 4 + [-1.0, 1.0] * 4) + torch.tensor([0.0] * 4 + [0.0, 6.0] * 4)
     assert (scope.familiarity(elsewhere[:, 4:]) < 0).all()
-    assert (scope(elsewhere) <= -1).all()
+    assert (scope(elsewhere) < 0).all()
     assert (scope(elsewhere, placed=False) < 0).all()
     far = clouds(20.0, 40).features[:10]  # farther along what tells the two clouds apart
     assert (scope(far) < 0).all()
@@ -56,8 +56,18 @@ def test_an_image_of_a_single_patient_stands_for_itself() -> None:
     assert (one(images + 20) < 0).all()
 
 
+def test_of_two_experts_that_know_the_one_with_more_typical_images_is_surer() -> None:
+    near, far = clouds(2.0), clouds(2.0)
+    far.features[torch.from_numpy(far.taught), 4:] += 1.0
+    far = Evidence(far.features, far.taught, far.images + 1.0, far.patients)
+    here = near.features[torch.from_numpy(near.taught)].mean(dim=0, keepdim=True)
+    both = [float(fit_scope(evidence)(here)) for evidence in (near, far)]
+    assert both[0] > both[1] > 0
+
+
 def test_where_nothing_can_be_told_the_judge_is_unsure() -> None:
-    assert fit_scope(clouds(0.0))(torch.zeros(1, 12)).abs() < 1
+    scope = fit_scope(clouds(0.0))
+    assert (((torch.zeros(1, 12) - scope.mean) / scope.scale) @ scope.weight + scope.bias).abs() < 1
 
 
 def test_the_same_evidence_gives_the_same_judge() -> None:
