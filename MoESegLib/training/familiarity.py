@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,9 +23,11 @@ def fit_familiarity(images: Tensor, patients: Sequence[str]) -> Familiarity:
 
     Args:
         images: features ``[N, W]``, one row an image.
-        patients: of each; where all are of one, every image stands for itself.
+        patients: of each. The images of a patient who has more than a quarter of all stand for themselves: without
+            them there would be too few left to tell what is typical.
     """
-    groups = list(patients) if len(set(patients)) > 1 else [str(number) for number in range(len(images))]
+    many = {patient for patient, count in Counter(patients).items() if _FOLDS * count > len(patients)}
+    groups = [f"{patient} {number}" if patient in many else patient for number, patient in enumerate(patients)]
     names = sorted(set(groups))
     distances = np.zeros(len(images))
     for fold in range(min(_FOLDS, len(names))):

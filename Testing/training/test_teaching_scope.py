@@ -50,8 +50,10 @@ def test_images_of_another_sort_are_strange_whatever_the_linear_judge_says() -> 
 
 def test_an_image_of_a_single_patient_stands_for_itself() -> None:
     images = torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
-    one, many = fit_familiarity(images, ["a"] * 12), fit_familiarity(images, [str(n) for n in range(12)])
+    one, many = fit_familiarity(images, ["a"] * 12), fit_familiarity(images, [f"a {n}" for n in range(12)])
     assert one.limit == many.limit > 0
+    most = fit_familiarity(images, ["a"] * 9 + ["b", "c", "d"])  # not: how far "a" is from three images
+    assert 0.5 < float(most.limit / many.limit) < 2
     assert (one(images) >= 0).all()
     assert (one(images + 20) < 0).all()
 
