@@ -24,6 +24,7 @@ from MoESegLib.mrml.terminology import structure_of
 from MoESegLib.mrml.volumes import volume_from_node
 from MoESegLib.mrml.workbench import TOOLS, Workbench
 from MoESegLib.weights import cards, model_cards
+from MoESegLib.weights import store as weights_store
 from MoESegLib.weights.providers import url as url_provider
 
 CONTENT = bytes(range(256)) * 8
@@ -80,7 +81,8 @@ def catalog(home: Path, monkeypatch: pytest.MonkeyPatch):
                 "provider": {"kind": "url", "url": f"http://127.0.0.1:{daemon.server_port}/{name}"},
             }
         )
-    monkeypatch.setattr(cards, "model_cards", lambda: known)
+    for module in (cards, weights_store):
+        monkeypatch.setattr(module, "model_cards", lambda: known)
     monkeypatch.setattr(url_provider, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield home

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,15 @@ def base() -> Base3D:
 def _own_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No specialist of this machine takes part, and the gate, which is not judged here, is taught briefly."""
     monkeypatch.setattr(gate_stage, "_LEAST_STEPS", 1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """As in the process that is killed: sums of two threads differ in the last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
