@@ -1,14 +1,11 @@
-"""The training loop: epochs, held-out measurement, early stopping, checkpoints. Only the pack's parameters change."""
+"""Teaching a pack of experts: its steps and its held-out measurement. Only the pack's parameters change."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,24 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..core.cancel import CancelToken
-from ..core.errors import Cancelled
 from ..engines.slice_engine import SliceEngine
 from ..models.segmote.asymmetric import AsymmetricSegMoTE, ExpertPack
 from .batches import epoch_order, load_batch
-from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from .embeddings import EmbeddingStore
 from .engine import network_of
 from .fused_norm import use_fused_norms
 from .held_out import HeldOut, measure, summarize
+from .learning import Epoch, LearningLoop
 from .losses import LossWeights
 from .progress import TeachProgress
 from .samples import Probe, Sample
 from .step import train_step
 from .world import World
-
-_WARM_UP_STEPS = 5
-_SAVE_SECONDS = 30.0
-"""Time between checkpoints within an epoch; writing one (17 MB) took 0.03 s."""
 
 
 @dataclass(frozen=True)
@@ -62,49 +54,17 @@ class Plan:
     weights: LossWeights = LossWeights()
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One line of the learning curve; epoch 0 is the untrained pack.
-
-    Attributes:
-        loss: mean training loss, None before the first epoch.
-        seconds: since the start, over all runs.
-    """
-
-    epoch: int
-    steps: int
-    seconds: float
-    loss: float | None
-    held_out: HeldOut
-
-
-@dataclass
-class Progress:
-    """Where a run is; plain data, kept in the checkpoint."""
-
-    epoch: int = 1
-    step: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    def curve(self) -> list[Epoch]:
-        """The history as it is reported."""
-        return [Epoch(**{**entry, "held_out": HeldOut(**entry["held_out"])}) for entry in self.history]
-
-
-class Loop:
-    """One run, which :meth:`run` starts or goes on with.
+class Loop(LearningLoop[HeldOut]):
+    """Teaches a pack of experts.
 
     Args:
         engine: a teaching engine with the pack attached.
         phrases: embedding of the name of each structure that has one.
         base: what the model without experts reached, for reports.
-        identity: hash of what is learned from; together with the plan it tells this run's checkpoint from another's.
-        checkpoint: the file that is replaced every half minute and after every epoch.
-        started: ``time.monotonic()`` when the user's time began to count.
+        identity, checkpoint, world, started: as in :class:`~.learning.LearningLoop`.
     """
+
+    held_out_type = HeldOut
 
     def __init__(
         self,
@@ -121,68 +81,38 @@ class Loop:
         world: World,
         started: float,
     ) -> None:
+        super().__init__(pack, plan, plan.learning_rate, plan.weight_decay, identity, checkpoint, world, started)
         self.engine, self.pack, self.samples, self.probes, self.store = engine, pack, samples, probes, store
-        self.phrases, self.base, self.plan, self.checkpoint, self.world = phrases, base, plan, checkpoint, world
-        self.identity = hashlib.sha256(f"{identity}|{plan!r}|{world.size}".encode()).hexdigest()
+        self.phrases, self.base, self.plan = phrases, base, plan
         self.network: AsymmetricSegMoTE = network_of(engine)
-        self.optimizer = torch.optim.AdamW(pack.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
-        self.best: dict[str, Tensor] = {}
-        self.at = Progress()
-        self._started = started
-        self._saved = time.monotonic()
-        self._measuring = 0.0
 
-    def run(self, progress: TeachProgress, cancel: CancelToken) -> list[Epoch]:
+    def run(self, progress: TeachProgress, cancel: CancelToken) -> list[Epoch[HeldOut]]:
         """Learn until the plan ends; the pack then holds the best epoch.
 
         Raises:
-            Cancelled: ``cancel`` was set; the same call goes on from there.
-            OutputError: a checkpoint cannot be written; the last one stays.
+            Cancelled, OutputError: as :meth:`~.learning.LearningLoop.run`.
         """
         base = base_digest(self.network)
-        self._resume()
         use_fused_norms(self.pack)
-        try:
-            if not self.at.history:
-                self._measure(0, None, cancel)
-                self._report(progress)
-            while not self._is_over():
-                self._epoch(progress, cancel)
-                self._measure(self.at.epoch, sum(self.at.losses) / max(1, len(self.at.losses)), cancel)
-                self.at.epoch, self.at.step, self.at.losses = self.at.epoch + 1, 0, []
-                self._save()
-                self._report(progress)
-        except Cancelled:
-            self._save()
-            raise
+        curve = super().run(progress, cancel)
         if base_digest(self.network) != base:
             raise RuntimeError("Training changed the base model; this must never happen. The pack was not kept.")
         self.pack.load_state_dict(self.best)
         use_fused_norms(self.pack.eval(), fused=False)
-        return self.at.curve()
+        return curve
 
-    def _epoch(self, progress: TeachProgress, cancel: CancelToken) -> None:
-        order = epoch_order(self.samples, self.plan.batch, self._steps(), self.plan.seed, self.at.epoch)
-        self.pack.train()
-        while self.at.step < len(order) and not self._time_is_up():
-            self._agreed_cancel(cancel)
-            self._step(order[self.at.step], len(order))
-            self.at.step += 1
-            self.at.steps += 1
-            if self.world.is_first:
-                progress(self._fraction(len(order)), f"epoch {self.at.epoch}, step {self.at.step}", {})
-            if self.world.agree(time.monotonic() - self._saved > _SAVE_SECONDS):
-                self._save()
+    @property
+    def sample_count(self) -> int:
+        """See :attr:`~.learning.LearningLoop.sample_count`."""
+        return len(self.samples)
 
-    def _steps(self) -> int:
-        """Of an epoch."""
-        all_once = -(-len(self.samples) // self.plan.batch)
-        return min(max(all_once, self.plan.least_steps), self.plan.most_steps)
+    def order(self, steps: int) -> Sequence[Sequence[int]]:
+        """See :meth:`~.learning.LearningLoop.order`."""
+        return epoch_order(self.samples, self.plan.batch, steps, self.plan.seed, self.at.epoch)
 
-    def _step(self, indices: tuple[int, ...], steps: int) -> None:
-        self._set_rate(steps)
+    def learn_from(self, indices: Sequence[int]) -> list[float]:
+        """See :meth:`~.learning.LearningLoop.learn_from`."""
         mine = self.world.share(indices)
-        self.optimizer.zero_grad()
         loss = 0.0
         if mine:
             batch = load_batch(self.samples, mine, self.store, self.world.device, self.phrases)
@@ -191,95 +121,26 @@ class Loop:
                 torch.manual_seed(hash((self.plan.seed, self.at.steps, self.world.rank)) & 0x7FFFFFFF)
                 loss = train_step(self.network, self.pack, batch, self.plan.weights, self.plan.seed, self.at.epoch)
         self.world.mean_gradients(self.pack.parameters(), len(mine))
-        nn.utils.clip_grad_norm_(self.pack.parameters(), 1.0)
-        self.optimizer.step()
-        self.at.losses += self.world.gather([loss] if mine else [])
+        return self.world.gather([loss] if mine else [])
 
-    def _measure(self, epoch: int, loss: float | None, cancel: CancelToken) -> None:
-        """Add a line to the curve; keep the pack when it is the best.
-
-        What is measured and kept is the pack in half precision, as its file holds it: 2 MB less to download, and the
-        numbers are those of the file.
-        """
-        began = time.monotonic()
+    def measured(self, cancel: CancelToken) -> tuple[HeldOut, dict[str, Tensor]]:
+        """The pack in half precision, as its file holds it: 2 MB less to download, and the numbers are the file's."""
         self.pack.eval()
         exact = {name: value.detach().clone() for name, value in self.pack.state_dict().items()}
         rounded = {name: value.half().float() for name, value in exact.items()}
         self.pack.load_state_dict(rounded)
         scores = measure(self.engine, self.world.share(self.probes), self.store, cancel)
         self.pack.load_state_dict(exact)
-        held_out = summarize(self.world.gather(scores))
-        self._measuring = time.monotonic() - began
-        if not self.best or held_out.score > max(entry.held_out.score for entry in self.at.curve()):
-            self.best = {name: value.cpu() for name, value in rounded.items()}
-        seconds = round(self._elapsed(), 1)
-        line = {"epoch": epoch, "steps": self.at.steps, "seconds": seconds, "loss": loss, "held_out": vars(held_out)}
-        self.at.history.append(line)
+        return summarize(self.world.gather(scores)), rounded
 
-    def _is_over(self) -> bool:
-        scores = [entry.held_out.score for entry in self.at.curve()]
-        stale = len(scores) - 1 - scores.index(max(scores)) >= self.plan.patience
-        finished = self.plan.epochs is not None and self.at.epoch > self.plan.epochs
-        return stale or finished or self._time_is_up()
-
-    def _time_is_up(self) -> bool:
-        """Whether the minutes are over, less what the measurement at the end takes."""
-        if self.plan.minutes is None:
-            return False
-        return self.world.agree(self._elapsed() + self._measuring > 60 * self.plan.minutes)
-
-    def _elapsed(self) -> float:
-        return self.at.seconds + time.monotonic() - self._started
-
-    def _fraction(self, steps: int) -> float:
-        """The part of the plan that is done."""
-        done = 0.0
-        if self.plan.epochs is not None:
-            done = (self.at.epoch - 1 + self.at.step / steps) / self.plan.epochs
-        if self.plan.minutes is not None:
-            done = max(done, self._elapsed() / (60 * self.plan.minutes))
-        return min(1.0, done)
-
-    def _set_rate(self, steps: int) -> None:
-        """A short warm-up, then a half cosine down to a hundredth."""
-        cosine = 0.505 + 0.495 * math.cos(math.pi * self.world.agree(self._fraction(steps)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate * cosine * min(1.0, (self.at.steps + 1) / _WARM_UP_STEPS)
-
-    def _agreed_cancel(self, cancel: CancelToken) -> None:
-        if self.world.agree(cancel.cancelled):
-            raise Cancelled("Cancelled. The same command goes on where this one stopped.")
-
-    def _report(self, progress: TeachProgress) -> None:
-        if not self.world.is_first:
-            return
-        last = self.at.curve()[-1]
-        metrics = {"epoch": float(last.epoch), "box": last.held_out.box, "click": last.held_out.click}
+    def describe(self, curve: Sequence[Epoch[HeldOut]]) -> tuple[str, dict[str, float]]:
+        """See :meth:`~.learning.LearningLoop.describe`."""
+        held_out = curve[-1].held_out
+        metrics = {"box": held_out.box, "click": held_out.click}
         metrics |= {"base_box": self.base.box, "base_click": self.base.click}
-        if last.held_out.automatic is not None:
-            metrics["automatic"] = last.held_out.automatic
-        if last.loss is not None:
-            metrics["loss"] = last.loss
-        message = f"epoch {last.epoch}: box {last.held_out.box:.3f}, one click {last.held_out.click:.3f}"
-        progress(self._fraction(1), message, metrics)
-
-    def _save(self) -> None:
-        self._saved = time.monotonic()
-        if not self.world.is_first:
-            return
-        plain = {**vars(self.at), "seconds": self._elapsed()}
-        state = self.optimizer.state_dict()["state"]
-        write_checkpoint(self.checkpoint, Checkpoint(self.identity, self.pack.state_dict(), self.best, state, plain))
-
-    def _resume(self) -> None:
-        found = read_checkpoint(self.checkpoint, self.identity)
-        if found is None:
-            return
-        self.pack.load_state_dict(dict(found.pack))
-        self.best = dict(found.best)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": dict(found.optimizer), "param_groups": groups})
-        self.at = Progress(**found.progress)
+        if held_out.automatic is not None:
+            metrics["automatic"] = held_out.automatic
+        return f"box {held_out.box:.3f}, one click {held_out.click:.3f}", metrics
 
 
 def base_digest(network: nn.Module) -> str:

@@ -20,7 +20,8 @@ from .cases import Case, split_cases
 from .embeddings import EmbeddingStore
 from .engine import TAUGHT_PROMPTS, attach, detach_all, network_of, teaching_engine
 from .held_out import HeldOut, measure, summarize
-from .loop import Epoch, Loop, Plan
+from .learning import Epoch
+from .loop import Loop, Plan
 from .phrases import phrase_vectors
 from .progress import TeachProgress, part_of, silent
 from .reference import ReferencePrompts, load_reference, none_known
@@ -51,7 +52,7 @@ class TeachResult:
 
     name: str
     pack: ExpertPack
-    history: tuple[Epoch, ...]
+    history: tuple[Epoch[HeldOut], ...]
     held_out: HeldOut
     base: HeldOut
     classes: tuple[str, ...]
@@ -176,7 +177,7 @@ def _in_time(how: Collecting, plan: Plan, started: float) -> Collecting:
     return dataclasses.replace(how, until=started + 60 * plan.minutes * _ENCODING_TIME)
 
 
-def _check_learned(history: Sequence[Epoch], minutes: float | None) -> None:
+def _check_learned(history: Sequence[Epoch[HeldOut]], minutes: float | None) -> None:
     if history[-1].steps == 0:
         raise TrainingError(
             f"The time was over before anything was learned: {minutes:g} minutes went into encoding and measuring. "

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from specialist_toy import teach_toy, toy_base
 
-from MoESegLib.training import specialist_loop
+from MoESegLib.training import learning
 
 
 def main() -> None:
     base, cache, result = sys.argv[1:]
     torch.set_num_threads(1)
-    specialist_loop._SAVE_SECONDS = 0.0
+    learning._SAVE_SECONDS = 0.0
     done = teach_toy(Path(cache), toy_base(load_file(base)), progress=lambda _, message, __: print(message, flush=True))
     save_file(done.decoder, result)
 

@@ -22,7 +22,7 @@ from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.errors import Cancelled, TrainingError
 from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.volume import Volume
-from MoESegLib.training import gate_stage, specialist, specialist_loop, specialist_samples
+from MoESegLib.training import gate_stage, learning, specialist, specialist_samples
 from MoESegLib.training.cases import Case, Structure
 from MoESegLib.training.specialist import Base3D
 
@@ -156,7 +156,7 @@ def test_minutes_end_the_run_and_leave_time_for_the_gate(
     base: Base3D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(monotonic=itertools.count(0.0, 0.5).__next__)
-    for module in (specialist, specialist_loop, specialist_samples):
+    for module in (specialist, learning, specialist_samples):
         monkeypatch.setattr(module, "time", clock)
     told: list[str] = []
     found = teach_toy(tmp_path, base, None, minutes=1.5, progress=lambda _, message, __: told.append(message))

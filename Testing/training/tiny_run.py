@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from tiny_teaching import teach_tiny
 
-from MoESegLib.training import loop
+from MoESegLib.training import learning
 
 
 def main() -> None:
     cache, result, epochs, save_seconds = sys.argv[1:]
     torch.set_num_threads(1)
-    loop._SAVE_SECONDS = float(save_seconds)
+    learning._SAVE_SECONDS = float(save_seconds)
     done = teach_tiny(Path(cache), int(epochs), progress=lambda fraction, message, metrics: print(message, flush=True))
     rank = os.environ.get("RANK", "0")
     curve = {f"curve/{epoch.epoch}": torch.tensor([epoch.held_out.box, epoch.held_out.click]) for epoch in done.history}
