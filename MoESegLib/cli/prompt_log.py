@@ -64,6 +64,8 @@ def read_log(path: Path) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if name in log and not isinstance(log[name], kind):
             raise PromptError(f"The prompt log {path} is damaged: {name} is {log[name]!r}. Make it again.")
+    if not all(isinstance(expert, str) for expert in log.get("experts", {}).values()):
+        raise PromptError(f"The prompt log {path} is damaged: experts is {log['experts']!r}. Make it again.")
     if log.get("extent", "slice") not in ("slice", "volume"):
         raise PromptError(f'The prompt log {path} is damaged: extent is {log["extent"]!r}, not "slice" or "volume".')
     if not all(isinstance(prompt, dict) and isinstance(prompt.get("kind"), str) for prompt in log["prompts"]):

@@ -26,6 +26,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or a label map")
     parser.add_argument("--model", default="segmote-lite", help="see moeseg models list")
     parser.add_argument(
+        "--expert", metavar="NAME", help="who must answer, whatever the gate says: base, an expert or a specialist"
+    )
+    parser.add_argument(
         "--extent",
         default="slice",
         choices=("slice", "volume"),
@@ -67,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     with Progress("segmenting", args.json) as progress:
         session = Session(volume, engine, args.extent, prefetch=False, cache=disk_cache(), on_progress=progress)
         with session:
+            for segment in {prompt.segment for prompt in prompts}:
+                session.choose_expert(segment, args.expert)
             for prompt in prompts:
                 session.add(prompt)
             session.wait()

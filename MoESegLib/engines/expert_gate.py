@@ -128,10 +128,10 @@ def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tupl
 
     Args:
         answers: by pack, the base last.
-        expert: its answer counts, whatever the gate says, if it is there.
+        expert: its answer counts, whatever the gate says, if it is there; of a pack, that of the expert chosen in it.
     """
     everyone = [entry for answer in answers.values() for entry in answer.experts]
-    named = next((entry for entry in everyone if entry.expert == expert), None)
+    named = answers[expert].experts[0] if expert in answers else _of_name(everyone, expert)
     if named is None and expert is not None and BASE in answers:
         named = answers[BASE].experts[0]
     if named is None:
@@ -142,6 +142,10 @@ def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tupl
         named = best.experts[0]
     pack = next(answer.experts for answer in answers.values() if any(entry is named for entry in answer.experts))
     return (named, *_without(named, pack), *_without(named, [entry for entry in everyone if entry not in pack]))
+
+
+def _of_name(entries: Sequence[ExpertLogits], name: str | None) -> ExpertLogits | None:
+    return next((entry for entry in entries if entry.expert == name), None)
 
 
 def _without(one: ExpertLogits, entries: Sequence[ExpertLogits]) -> list[ExpertLogits]:

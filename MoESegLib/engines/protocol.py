@@ -115,7 +115,7 @@ class ModelPrompt:
         text: phrase, or None.
         automatic: answer without points, box and logits, by what the expert was taught (SegMoTE's progressive prompt
             tokens). Prompts that correct this answer come in later calls, with its logits.
-        expert: name of the expert that must answer, or None to let the gate choose.
+        expert: name of the expert that must answer, or of a pack, whose own gate then chooses; None for the gate.
         box_alone: finds the box that stands for points and logits, for a part of the model that understands boxes only;
             None when there is no such box.
     """
@@ -154,6 +154,10 @@ class ExpertLogits:
     quality: float | None = None
     gate_weight: float | None = None
     notes: tuple[str, ...] = ()
+
+    def is_of(self, name: str) -> bool:
+        """Whether the expert has this name, or is one of the pack of this name ("liver/2" is of "liver")."""
+        return name in (self.expert, self.expert.split("/")[0])
 
 
 class SliceModel(Protocol):

@@ -93,10 +93,16 @@ class SegMoTELite(LiteMedSAM):
         """See :meth:`MoESegLib.engines.protocol.SliceModel.decode`.
 
         Raises:
-            PromptError: no expert was taught what the phrase names, or none segments without a prompt.
+            PromptError: no expert was taught what the phrase names, none segments without a prompt, or nobody has the
+                name that is asked for.
         """
         import torch
 
+        known = (BASE, *self.traits)
+        if prompt.expert is not None and prompt.expert.split("/")[0] not in known:
+            raise PromptError(
+                f"{self.name} has no expert {prompt.expert!r}; it has {', '.join(known)}. Choose one of them."
+            )
         said = self._hear(prompt)
         with torch.inference_mode():
             sureness = self.sureness(embedding, prompt)

@@ -148,7 +148,7 @@ class SliceEngine:
             if experts is None:
                 context.cancel.check()
                 experts = self.model.decode(self.embedding(prepared, context), call)
-                if call.expert is not None and experts[0].expert != call.expert:
+                if call.expert is not None and not experts[0].is_of(call.expert):
                     known = ", ".join(sorted(expert.expert for expert in experts))
                     raise PromptError(f"{self.name} has no expert {call.expert!r}; it has {known}. Choose one of them.")
                 context.cache.decoded.put(key, experts, sum(expert.logits.nbytes for expert in experts))

@@ -80,10 +80,10 @@ def replay(log: Mapping[str, Any], volume: Volume, engine: Engine, **options: An
             f"This is not a prompt log of MoESeg (format {log.get('format')!r}; {LOG_FORMAT!r} expected)."
         )
     session = Session(volume, engine, extent=log.get("extent", "slice"), **options)
+    for segment, expert in log.get("experts", {}).items():  # first, so that nothing is predicted twice
+        session.choose_expert(segment, expert)
     for data in log.get("prompts", []):
         session.add(prompt_from_dict(data))
-    for segment, expert in log.get("experts", {}).items():
-        session.choose_expert(segment, expert)
     for segment in log.get("locked", []):
         session.lock(segment)
     return session

@@ -141,7 +141,10 @@ class Session:
             self._history.push(dataclasses.replace(state, locked=state.locked - {segment}))
 
     def choose_expert(self, segment: str, expert: str | None) -> None:
-        """Answer a segment with one of ``result(segment).alternatives``, or with None let the gate choose. Undoable.
+        """Answer a segment with an expert by name, or with None let the gate choose. Undoable.
+
+        Names are those of ``result(segment).alternatives``, of packs and of specialists. It can be said before the
+        first prompt; a name that nobody has makes the prediction fail with a message that lists those there are.
 
         Raises:
             LockedError: the segment is locked.

@@ -142,6 +142,24 @@ def test_a_replay_uses_the_window_of_the_log_and_finds_the_image_from_anywhere(
     assert masks[0].sum() == 31 * 31  # everything is bright in this window; without it only the ball is
 
 
+def test_one_expert_is_asked_by_name_for_every_segment_and_in_a_replay(
+    image: Path, tmp_path: Path, fake_model, capsys
+) -> None:
+    fake_model.experts = 3
+    where, log = box(Volume.read(image)), tmp_path / "log.json"
+    words = ["segment", str(image), "--box", where, "--segment", "two", "--box", where, "--json"]
+    assert main([*words, "-o", str(tmp_path / "a.nrrd"), "--expert", "expert2", "--log", str(log)]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert [entry["expert"] for entry in first["segments"]] == ["expert2", "expert2"]
+    assert json.loads(log.read_text())["experts"] == {"Segment_1": "expert2", "two": "expert2"}
+    assert replayed(log, tmp_path / "b.nrrd") == 0
+    assert capsys.readouterr().out.count("by expert2") == 2
+    before = listing(tmp_path)
+    assert main([*words, "-o", str(tmp_path / "c.nrrd"), "--expert", "expert9"]) == 2
+    assert "no expert 'expert9'; it has expert0, expert1, expert2." in capsys.readouterr().err
+    assert listing(tmp_path) == before
+
+
 def test_a_replay_with_other_weights_says_so(image: Path, tmp_path: Path, fake_model, capsys) -> None:
     log = tmp_path / "log.json"
     words = ["--box", box(Volume.read(image)), "-o", str(tmp_path / "a.nrrd"), "--log", str(log)]
@@ -166,6 +184,7 @@ def test_a_replay_with_other_weights_says_so(image: Path, tmp_path: Path, fake_m
         {"prompts": [{"kind": [1]}]},
         {"prompts": [{"kind": "point", "ras": None}]},
         {"experts": [1]},
+        {"experts": {"Segment_1": 3}},
         {"locked": 5},
         {"window": [5, 5]},
         {"format": "other"},

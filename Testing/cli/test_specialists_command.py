@@ -104,24 +104,51 @@ def test_a_specialist_is_cut_out_of_a_checkpoint(base: Any, tmp_path: Path, caps
     assert "its image encoder differs" in refused(capsys, "cut", whole, *words[2:], "--replace")
 
 
-def test_segment_and_replay_with_specialists(home: Path, tmp_path: Path, capsys) -> None:
+@pytest.fixture
+def words(home: Path, tmp_path: Path) -> list[str]:
+    """moeseg segment with a click, where a tiny base, a specialist and a gate are installed."""
     install_mixture(tmp_path)
     volume, image = blob_volume(shape=(16, 24, 24)), tmp_path / "image.nrrd"
     picture = sitk.GetImageFromArray(volume.array)
     picture.SetSpacing((1.5, 1.5, 1.5))
     sitk.WriteImage(picture, str(image))
-    point = "--point=-18,-18,12"
-    out, log, again = (tmp_path / name for name in ("out.seg.nrrd", "log.json", "again.seg.nrrd"))
-    common = ["--model", "sam-med3d-moe", "--runtime", "torch", "--extent", "volume"]
-    assert main(["segment", str(image), point, *common, "-o", str(out), "--log", str(log), "--json"]) == 0
+    common = ["--model", "sam-med3d-moe", "--runtime", "torch", "--extent", "volume", "--json"]
+    return ["segment", str(image), "--point=-18,-18,12", *common]
+
+
+def segmented_and_replayed(words: list[str], folder: Path, capsys: pytest.CaptureFixture) -> tuple[dict, np.ndarray]:
+    """The entry of the only segment and its voxels, which a replay gave again."""
+    out, log, again = (folder / name for name in ("out.seg.nrrd", "log.json", "again.seg.nrrd"))
+    assert main([*words, "-o", str(out), "--log", str(log), "--overwrite"]) == 0
     [entry] = json.loads(capsys.readouterr().out)["segments"]
-    assert (entry["expert"], entry["alternatives"]) == ("base + cord", ["base", "cord"])
-    assert entry["voxels"] > 0
-    assert any("overlap with a Dice of" in note for note in entry["notes"])
-    assert main(["replay", str(log), "-o", str(again)]) == 0
+    assert main(["replay", str(log), "-o", str(again), "--overwrite", "--json"]) == 0
+    [replayed] = json.loads(capsys.readouterr().out)["segments"]
+    assert replayed["expert"] == entry["expert"]
     [first], [second] = (read_segmentation(path)[1] for path in (out, again))
     assert first.patch.extent == second.patch.extent
     assert np.array_equal(first.patch.voxels, second.patch.voxels)
+    return entry, first.patch.to_array((16, 24, 24))
+
+
+def test_segment_and_replay_with_specialists(words: list[str], tmp_path: Path, capsys) -> None:
+    entry, _ = segmented_and_replayed(words, tmp_path, capsys)
+    assert (entry["expert"], entry["alternatives"]) == ("base + cord", ["base", "cord"])
+    assert entry["voxels"] > 0
+    assert any("overlap with a Dice of" in note for note in entry["notes"])
+
+
+def test_segment_asks_one_by_name_and_a_replay_asks_the_same(words: list[str], tmp_path: Path, capsys) -> None:
+    masks = []
+    for name in ("base", "cord", "base + cord"):
+        entry, mask = segmented_and_replayed([*words, "--expert", name], tmp_path, capsys)
+        assert entry["expert"] == name
+        assert "The answer was chosen by hand." in entry["notes"]
+        masks.append(mask)
+    assert not np.array_equal(masks[0], masks[1])
+    out = tmp_path / "wrong.seg.nrrd"
+    assert main([*words, "--expert", "crod", "-o", str(out)]) == 2
+    assert "no expert 'crod'; it has base, cord. Choose one of them." in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_an_int8_form_of_a_3d_model_is_refused(home: Path, tmp_path: Path, capsys) -> None:

@@ -183,3 +183,7 @@ def test_the_user_goes_before_the_gate() -> None:
     assert order(found, "a/1") == ["a/1", "a/0", "base"]
     assert order(found, "base") == ["base", "a/0", "a/1"]
     assert order(found, "gone/3")[0] == "base"
+
+
+def test_a_pack_that_the_user_asked_for_answers_with_the_expert_chosen_in_it() -> None:
+    assert order(answers(a=(0.5, True), b=(0.8, True), base=(0.9, True)), "a") == ["a/0", "a/1", "b/0", "b/1", "base"]

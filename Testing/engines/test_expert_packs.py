@@ -11,7 +11,7 @@ import torch
 from expert_tools import LITE_SHA256, card_for, random_pack
 
 from MoESegLib import BoxPrompt, PointPrompt, Prompt, Session
-from MoESegLib.core.errors import UnknownModelError, WeightsError
+from MoESegLib.core.errors import PromptError, UnknownModelError, WeightsError
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines import load_engine
 from MoESegLib.engines.cache import EngineCache
@@ -122,6 +122,21 @@ def test_a_click_goes_to_experts_that_were_taught_clicks(load, lite_engine, demo
     with Session(demo_volume, load("box"), prefetch=False, cache=CACHE) as session:
         session.add(prompts["click"][0])
         assert any("turned into a box" in note for note in session.result("Segment_1").notes)
+
+
+def test_a_pack_can_be_asked_by_its_own_name_and_a_wrong_name_lists_all_packs(
+    load, demo_volume: Volume, prompts
+) -> None:
+    engine = load("box", "click", "refine")
+    by_gate = answers(load("click"), demo_volume, prompts["click"])
+    asked = answers(engine, demo_volume, prompts["click"], "click")
+    assert next(iter(asked)) == next(iter(by_gate))
+    assert next(iter(asked)).startswith("click/")
+    for name in ("heart", "heart/1"):
+        with pytest.raises(PromptError, match=f"no expert '{name}'; it has base, box, click, refine"):
+            answers(engine, demo_volume, prompts["click"], name)
+    with pytest.raises(PromptError, match="no expert 'click/99'; it has .*click/0, click/1"):
+        answers(engine, demo_volume, prompts["click"], "click/99")
 
 
 def test_only_a_pack_that_takes_masks_makes_the_engine_refine(load) -> None:

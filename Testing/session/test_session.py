@@ -320,6 +320,18 @@ def test_a_log_replays_to_the_same_masks(ball: Volume, threshold_model: Threshol
     assert [prompt_from_dict(data) for data in log["prompts"]] == list(session.prompts())
 
 
+def test_an_expert_chosen_before_the_first_prompt_answers_alone_and_in_a_replay(ball: Volume) -> None:
+    models = [ThresholdModel(experts=3), ThresholdModel(experts=3)]
+    with Session(ball, SliceEngine(models[0]), prefetch=False) as session:
+        session.choose_expert("ball", "expert2")
+        session.add(box(ball))
+        assert session.result("ball").expert == "expert2"
+        with replay(session.log(), ball, SliceEngine(models[1]), prefetch=False) as again:
+            assert again.result("ball").expert == "expert2"
+            assert np.array_equal(again.mask("ball"), session.mask("ball"))
+    assert all({prompt.expert for prompt in model.seen} == {"expert2"} for model in models)
+
+
 VOLUME = blob_volume()
 
 steps = st.lists(
