@@ -131,9 +131,7 @@ def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tupl
         expert: its answer counts, whatever the gate says, if it is there; of a pack, that of the expert chosen in it.
     """
     everyone = [entry for answer in answers.values() for entry in answer.experts]
-    named = answers[expert].experts[0] if expert in answers else _of_name(everyone, expert)
-    if named is None and expert is not None and BASE in answers:
-        named = answers[BASE].experts[0]
+    named = None if expert is None else _named(answers, everyone, expert)
     if named is None:
         candidates = [answer for answer in answers.values() if answer.as_given] or list(answers.values())
         candidates = [answer for answer in candidates if answer.knows] or candidates
@@ -144,8 +142,12 @@ def order_answers(answers: Mapping[str, PackAnswer], expert: str | None) -> tupl
     return (named, *_without(named, pack), *_without(named, [entry for entry in everyone if entry not in pack]))
 
 
-def _of_name(entries: Sequence[ExpertLogits], name: str | None) -> ExpertLogits | None:
-    return next((entry for entry in entries if entry.expert == name), None)
+def _named(answers: Mapping[str, PackAnswer], everyone: Sequence[ExpertLogits], expert: str) -> ExpertLogits | None:
+    """The answer of an expert, or of a pack; of the base where it is not there, None without a base."""
+    if expert in answers:
+        return answers[expert].experts[0]
+    found = next((entry for entry in everyone if entry.expert == expert), None)
+    return answers[BASE].experts[0] if found is None and BASE in answers else found
 
 
 def _without(one: ExpertLogits, entries: Sequence[ExpertLogits]) -> list[ExpertLogits]:
