@@ -102,9 +102,9 @@ def overfit(steps: int, out: Path) -> None:
     """Learn four crops by heart; prints their Dice after one and after three clicks."""
     crops = [synthetic_target(np.random.default_rng((5, number)), COMPACT.image_size) for number in range(4)]
     network = fresh_network(COMPACT, 0)
-    plan = BasePlan(steps=steps, warm_up=20, synthetic=0.0)
+    plan = BasePlan(steps=steps, targets=1, warm_up=20, synthetic=0.0)
     training = BaseTraining(network, BaseData(crops), plan, out.with_suffix(".overfit"))
-    training.draw = lambda source: crops[source.integers(len(crops))]
+    training.draw = lambda source: [crops[source.integers(len(crops))]]
     training.run(lambda fraction, message: print(message), CancelToken())
     dice = clicked_dice(network, Batch3D.of(crops, COMPACT.mask_size), 3)
     print("Dice after one click:", dice[:, 0].round(3), "after three:", dice[:, 2].round(3))

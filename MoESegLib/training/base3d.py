@@ -26,9 +26,10 @@ from ..core.volume import Volume
 from ..models.sam_med3d import SamMed3D, SamMed3DConfig
 from .augment3d import varied
 from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from .clicks3d import depth_of, inner_voxel
 from .crops3d import Target3D
 from .rounds3d import Batch3D, clicked_dice, train_rounds
-from .synthetic3d import synthetic_target
+from .synthetic3d import synthetic_target, synthetic_targets
 
 COMPACT = SamMed3DConfig(
     image_size=64,
@@ -56,6 +57,8 @@ class BasePlan:
 
     Attributes:
         steps, minutes: until either; a resumed run may be given other ones.
+        batch, targets: crops a step, and questions that each of them is asked. Encoding a crop takes as long as
+            six questions, and targets in one crop teach that it is the click that decides.
         synthetic: share of synthetic volumes among all; all of them where there are no real crops.
         measure_every: steps between measurements on held-out crops.
     """
@@ -64,6 +67,7 @@ class BasePlan:
     minutes: float | None = None
     seed: int = 0
     batch: int = 2
+    targets: int = 4
     rate: float = 1e-3
     decay: float = 0.02
     warm_up: int = 200
@@ -144,7 +148,7 @@ class BaseTraining:
     """One run, which :meth:`run` starts or goes on with.
 
     Attributes:
-        draw: gives the crop for a source of chance; may be replaced.
+        draw: gives the targets of one crop for a source of chance; may be replaced.
 
     Args:
         network: :func:`fresh_network`; trained in place.
@@ -194,22 +198,28 @@ class BaseTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * min(1.0, (self.at.step + 1) / self.plan.warm_up)
         sources = [np.random.default_rng((self.plan.seed, self.at.step, row)) for row in range(self.plan.batch)]
-        batch = Batch3D.of([self.draw(source) for source in sources], self.network.config.mask_size)
+        drawn = [target for source in sources for target in self.draw(source)]
+        batch = Batch3D.of(drawn, self.network.config.mask_size, self.plan.targets)
         self.network.train()
         self.optimizer.zero_grad()
-        self.at.losses.append(train_rounds(self.network, batch, sources))
+        rows = [source for source in sources for _ in range(self.plan.targets)]
+        self.at.losses.append(train_rounds(self.network, batch, rows))
         nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         self.optimizer.step()
 
-    def draw(self, source: np.random.Generator) -> Target3D:
-        """A varied crop: real (of a set by the square root of its patients, then of a patient), or synthetic."""
+    def draw(self, source: np.random.Generator) -> list[Target3D]:
+        """Targets in one crop: real (of a set by the square root of its patients, then of a patient), or synthetic.
+
+        Of a real crop one target is known, and it is asked for by several clicks.
+        """
+        count = self.plan.targets
         if not self._real or source.random() < self.plan.synthetic:
-            crop = synthetic_target(source, self.network.config.image_size, self.data.anatomies)
-        else:
-            patients = self._real[source.choice(len(self._real), p=self._chances)]
-            crops = patients[source.integers(len(patients))]
-            crop = crops[source.integers(len(crops))]
-        return varied(crop, source)
+            return synthetic_targets(source, self.network.config.image_size, self.data.anatomies, count)
+        patients = self._real[source.choice(len(self._real), p=self._chances)]
+        crops = patients[source.integers(len(patients))]
+        crop = varied(crops[source.integers(len(crops))], source)
+        depth = depth_of(crop.mask)
+        return [crop, *(replace(crop, click=inner_voxel(depth, source)) for _ in range(count - 1))]
 
     def _measure(self, report: Callable[[float, str], None]) -> None:
         """Add the Dice on held-out crops, of the weights in half precision, as they are shipped."""

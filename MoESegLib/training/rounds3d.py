@@ -21,6 +21,8 @@ from .step import in_half
 
 MOST_CORRECTIONS = 4
 """Clicks after the first one."""
+FIRST_ALONE = 0.4
+"""How often the first click is the only one; likewise after every further click."""
 MASK_ALONE, CONTINUED = 0.1, 0.1
 """How often a batch is asked with a mask but no click (upstream does it in one of eight rounds), and how often its
 first question is to go on with a mask that somebody drew in one part of the crop, as in crops beyond the first one."""
@@ -34,11 +36,11 @@ Sources = Sequence[np.random.Generator]
 
 @dataclass(frozen=True, eq=False)
 class Batch3D:
-    """B crops with what is asked of them.
+    """Crops with what is asked of them: each of N crops for one target, or for equally many one after the other.
 
     Attributes:
-        pixels: ``[B, 1, S, S, S]``.
-        shares: how much of every cell of the mask the target covers, ``[B, g, g, g]``.
+        pixels: ``[N, 1, S, S, S]``.
+        shares: how much of every cell of the mask the target covers, ``[B, g, g, g]``; B is a multiple of N.
         masks: the targets ``[B, S, S, S]``.
         clicks: first clicks ``[B, 1, 3]`` in array order.
     """
@@ -49,9 +51,13 @@ class Batch3D:
     clicks: Tensor
 
     @classmethod
-    def of(cls, targets: Sequence[Target3D], cells: int) -> Batch3D:
-        """The batch for a network whose masks have ``cells`` per side."""
-        pixels = torch.from_numpy(np.stack([target.pixels for target in targets]).astype(np.float32))[:, None]
+    def of(cls, targets: Sequence[Target3D], cells: int, each: int = 1) -> Batch3D:
+        """The batch for a network whose masks have ``cells`` per side.
+
+        Args:
+            each: so many targets that follow each other lie in the same crop.
+        """
+        pixels = torch.from_numpy(np.stack([target.pixels for target in targets[::each]]).astype(np.float32))[:, None]
         masks = torch.from_numpy(np.stack([target.mask for target in targets]).astype(np.float32))
         shares = F.interpolate(masks[:, None], size=(cells, cells, cells), mode="area")[:, 0]
         return cls(pixels, shares, masks, torch.tensor([target.click for target in targets]).float()[:, None])
@@ -78,18 +84,19 @@ def answer(network: SamMed3D, image: Tensor, asked: Asked3D) -> Tensor:
 def train_rounds(network: SamMed3D, batch: Batch3D, sources: Sources) -> float:
     """Add the gradients of one batch to the whole network; returns the loss, averaged over the questions.
 
-    The image is encoded once, forward and backward; the graph of each question is freed before the next one.
+    A crop is encoded once, forward and backward; the graph of each question is freed before the next one.
     """
     with in_half(batch.pixels.device):
         image = network.image_encoder(batch.pixels)
     leaf = image.detach().requires_grad_()
-    corrections = int(sources[0].integers(MOST_CORRECTIONS + 1))
+    each = len(batch.clicks) // len(image)
+    corrections = min(MOST_CORRECTIONS, int(sources[0].geometric(FIRST_ALONE)) - 1)
     alone = int(sources[0].integers(1, corrections + 1)) if corrections and sources[0].random() < MASK_ALONE else -1
     asked = continued(batch, sources) if sources[0].random() < CONTINUED else first_question(batch)
     total = 0.0
     for number in range(1 + corrections):
         with in_half(batch.pixels.device):
-            logits = answer(network, leaf, asked)
+            logits = answer(network, leaf.repeat_interleave(each, dim=0), asked)
         loss = question_loss(logits, batch.shares) / (1 + corrections)
         loss.backward()
         total += float(loss.detach())

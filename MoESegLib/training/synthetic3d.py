@@ -9,7 +9,8 @@ are kept apart, since a border that cannot be seen teaches nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from scipy import ndimage
 from ..core.volume import Volume
 from ..engines.crop3d import z_score
 from ..engines.grid3d import ModelGrid
+from .clicks3d import Voxel
 from .crops3d import Target3D
 
 LEAST_VOXELS, LARGEST_SHARE = 40, 0.5
@@ -37,11 +39,21 @@ Coordinates = NDArray[np.float32]
 def synthetic_target(source: Generator, size: int, anatomies: Sequence[Volume] = ()) -> Target3D:
     """A volume and what was clicked in its middle; the same state of the source gives the same one.
 
+    Args:
+        anatomies: label maps on the grid of a model (:func:`anatomy_of`); half of the volumes are pieces of them.
+    """
+    return synthetic_targets(source, size, anatomies, 1)[0]
+
+
+def synthetic_targets(source: Generator, size: int, anatomies: Sequence[Volume], count: int) -> list[Target3D]:
+    """A volume and what was clicked in it: in the middle first, then elsewhere, as often in another label.
+
     A click on the very border, which could mean either side, is drawn anew, and so is a target that is too small or too
     large.
 
     Args:
-        anatomies: label maps on the grid of a model (:func:`anatomy_of`); half of the volumes are pieces of them.
+        anatomies: as in :func:`synthetic_target`.
+        count: clicks; where too few other places qualify, the first ones are asked again.
     """
     while True:
         if anatomies and source.random() < 0.5:
@@ -50,12 +62,45 @@ def synthetic_target(source: Generator, size: int, anatomies: Sequence[Volume] =
             structure = "anatomy"
         else:
             labels, structure = random_shapes(size, source), "shape"
-        mask = clicked_part(labels)
-        around = mask[(slice(size // 2 - 1, size // 2 + 2),) * 3]
-        if LEAST_VOXELS <= mask.sum() <= LARGEST_SHARE * mask.size and around.mean() > 0.5:
+        middle = (size // 2, size // 2, size // 2)
+        first = _target_at(labels, middle)
+        if first is not None:
             break
     pixels = painted(labels, source).astype(np.float16)
-    return Target3D(pixels, mask, (size // 2, size // 2, size // 2), structure, "synthetic", "", "synthetic")
+    found = [(middle, first), *_other_targets(labels, count - 1, source)]
+    return [
+        Target3D(pixels, mask, click, structure, "synthetic", "", "synthetic")
+        for click, mask in islice(cycle(found), count)
+    ]
+
+
+def _target_at(labels: NDArray[np.uint8], click: Voxel) -> NDArray[np.uint8] | None:
+    """The target of a click, or None if it is on a border, or if its size teaches nothing."""
+    around = labels[tuple(slice(place - 1, place + 2) for place in click)]
+    if (around == labels[click]).mean() <= 0.5:
+        return None
+    mask = clicked_part(labels, click)
+    return mask if LEAST_VOXELS <= mask.sum() <= LARGEST_SHARE * mask.size else None
+
+
+def _other_targets(
+    labels: NDArray[np.uint8], count: int, source: Generator
+) -> Iterator[tuple[Voxel, NDArray[np.uint8]]]:
+    """Clicks as far from the border as the engine takes them, each label as likely, and their targets."""
+    margin = labels.shape[0] // 8
+    inner = labels[(slice(margin, -margin),) * 3]
+    present = np.unique(inner)
+    found = 0
+    for _ in range(4 * count):
+        if found == count:
+            return
+        places = np.flatnonzero(inner == source.choice(present))
+        place = np.unravel_index(places[source.integers(len(places))], inner.shape)
+        click = (int(place[0]) + margin, int(place[1]) + margin, int(place[2]) + margin)
+        mask = _target_at(labels, click)
+        if mask is not None:
+            found += 1
+            yield click, mask
 
 
 def anatomy_of(labels: Volume, spacing: float) -> Volume:
@@ -72,12 +117,11 @@ def anatomy_of(labels: Volume, spacing: float) -> Volume:
     return Volume(found.astype(np.uint8), matrix, modality="SEG")
 
 
-def clicked_part(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The connected voxels of the label in the middle of a map ``[S, S, S]``."""
-    middle = (labels.shape[0] // 2,) * 3
+def clicked_part(labels: NDArray[np.uint8], click: Voxel) -> NDArray[np.uint8]:
+    """The connected voxels of the clicked label of a map ``[S, S, S]``."""
     parts = np.zeros(labels.shape, np.int32)
-    ndimage.label(labels == labels[middle], output=parts)
-    return (parts == parts[middle]).astype(np.uint8)
+    ndimage.label(labels == labels[click], output=parts)
+    return (parts == parts[click]).astype(np.uint8)
 
 
 def random_shapes(size: int, source: Generator) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,21 @@ def test_every_part_learns_two_crops_by_heart() -> None:
     assert asleep.isdisjoint(changed)  # there is always a mask prompt
     for part in ("image_encoder.patch_embed", "image_encoder.neck", "prompt_encoder.mask_downscaling", "mask_decoder"):
         assert any(name.startswith(part) for name in changed)
+
+
+def test_targets_of_one_crop_are_learned_as_if_each_had_the_crop_alone() -> None:
+    first = ball((6, 8, 7), 4.0)
+    again = replace(first, click=(7, 8, 7))
+    losses, gradients = [], []
+    for each in (1, 2):
+        network = fresh_network(CONFIG, 0)
+        batch = Batch3D.of([first, again], CELLS, each)
+        assert len(batch.pixels) == 2 // each
+        losses.append(train_rounds(network, batch, [np.random.default_rng(row) for row in range(2)]))
+        gradients.append(torch.cat([value.grad.flatten() for value in network.parameters() if value.grad is not None]))
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
+    assert gradients[0].norm() == pytest.approx(float(gradients[1].norm()), rel=0.05)
 
 
 def test_a_resumed_run_gives_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:

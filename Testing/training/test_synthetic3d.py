@@ -17,6 +17,7 @@ from MoESegLib.training.synthetic3d import (
     piece_of,
     random_shapes,
     synthetic_target,
+    synthetic_targets,
 )
 
 SIZE = 24
@@ -59,7 +60,24 @@ def test_what_was_clicked_is_one_part_of_a_size_that_can_be_learned(targets: lis
     for target in targets:
         assert target.mask[target.click] == 1
         assert LEAST_VOXELS <= target.mask.sum() <= LARGEST_SHARE * target.mask.size
-        np.testing.assert_array_equal(clicked_part(target.mask), target.mask)
+        np.testing.assert_array_equal(clicked_part(target.mask, target.click), target.mask)
+
+
+def test_several_clicks_in_one_volume_ask_for_different_things(anatomy: Volume) -> None:
+    different = 0
+    for number in range(8):
+        found = synthetic_targets(np.random.default_rng((3, number)), SIZE, [anatomy], 4)
+        assert len(found) == 4 and found[0].click == (SIZE // 2,) * 3
+        for target in found:
+            np.testing.assert_array_equal(target.pixels, found[0].pixels)
+            np.testing.assert_array_equal(clicked_part(target.mask, target.click), target.mask)
+            assert LEAST_VOXELS <= target.mask.sum() <= LARGEST_SHARE * target.mask.size
+            assert all(SIZE // 8 <= place < SIZE - SIZE // 8 for place in target.click)
+        masks = {target.mask.tobytes() for target in found}
+        clicked_twice = len({target.click for target in found}) < 4
+        assert len(masks) > 1 or clicked_twice
+        different += len(masks) > 1
+    assert different >= 6
 
 
 def test_different_labels_can_be_told_apart() -> None:
