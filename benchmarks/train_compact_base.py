@@ -28,6 +28,7 @@ from MoESegLib.training.cases import Case, split_cases
 from MoESegLib.training.crops3d import CropPlan, cached_crops
 from MoESegLib.training.rounds3d import Batch3D, clicked_dice
 from MoESegLib.training.synthetic3d import anatomy_of, synthetic_target
+from MoESegLib.weights.safe_load import load_into, load_state_dict
 
 SETS = ("sts_ct", "sts_mr_t1", "sts_pet", "ms_flair", "ms_t1")
 """CC-BY sets with a license that was read; their validation splits are never used (:func:`find_cases`)."""
@@ -47,6 +48,8 @@ def main() -> None:
     print(f"{len(data.train)} crops of {count(learn)} patients, {len(data.held_out)} of {count(held)} held out")
     plan = BasePlan(steps=options.steps, minutes=options.minutes, seed=options.seed, measure_every=250, synthetic=0.6)
     network = fresh_network(COMPACT, options.seed)
+    if options.start is not None:
+        load_into(network, load_state_dict(options.start), str(options.start))
     training = BaseTraining(network, data, plan, options.out.with_suffix(".checkpoint"))
     history = training.run(lambda fraction, message: print(f"{fraction:.3f} {message}", flush=True), CancelToken())
     with atomic_path(options.out) as temporary:
@@ -72,6 +75,7 @@ def arguments() -> argparse.Namespace:
         "--anatomy", type=Path, nargs="*", default=(), help="label maps to paint synthetic volumes from"
     )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
+    parser.add_argument("--start", type=Path, help="weights to begin with, of an earlier run")
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--seed", type=int, default=0)
