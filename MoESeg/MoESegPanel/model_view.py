@@ -92,14 +92,13 @@ class ModelView:
         """Offer the experts that answered the selected segment, and those that can be asked by name."""
         workbench = self.panel.workbench
         result = workbench.result(workbench.parameters.segment)
-        names, titles, current = [""], [_("Chosen by the model")], ""
+        experts = set()
         if result is not None:
             experts = {result.expert, *[alternative.expert for alternative in result.alternatives]}
+        if self.panel.prompts_of_selected():  # they may be asked before anybody has answered in this session
             experts.update(getattr(workbench.session.engine, "experts", ()))
-            names += sorted(experts)
-            titles += sorted(experts)
-            current = self.panel.expert_of_selected() or ""
-        fill(self.ui.expertSelector, names, titles, current)
+        names, titles = ["", *sorted(experts)], [_("Chosen by the model"), *sorted(experts)]
+        fill(self.ui.expertSelector, names, titles, (self.panel.expert_of_selected() or "") if experts else "")
         reason = "" if len(names) > 2 else _("This model has no experts to choose from, or none has answered yet.")
         enable(self.ui.expertSelector, reason)
 

@@ -187,7 +187,7 @@ class TeachView:
         if self.ui.teachSection.collapsed:
             return
         busy = _("Wait until the expert is taught, or cancel it.") if self.is_busy() else ""
-        self._packs = self.panel.experts.installed()
+        self._packs = self.panel.experts.packs.installed()
         self.sources.refresh(busy)
         self.refresh_settings(busy)
         reason = self.why_not()

@@ -154,16 +154,14 @@ def _gate_lines(card: GateCard) -> dict[str, str]:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from ..experts.gate_store import find_gate, import_gate
-    from ..experts.sealed_file import is_of_kind
-    from ..experts.specialist_gate import GATE
-    from ..experts.specialist_store import find_specialist, import_specialist
+    from ..experts.gate_store import find_gate, import_specialist_or_gate
+    from ..experts.specialist_gate import GateCard
+    from ..experts.specialist_store import find_specialist
 
-    if is_of_kind(args.file, GATE):
-        gate = import_gate(args.file, args.name, args.replace)
-        print(f"The gate {gate.name} is installed in {find_gate(gate.name).path}")
+    card = import_specialist_or_gate(args.file, args.name, args.replace)
+    if isinstance(card, GateCard):
+        print(f"The gate {card.name} is installed in {find_gate(card.name).path}")
     else:
-        card = import_specialist(args.file, args.name, args.replace)
         print(f"{card.title} is installed as {card.name} in {find_specialist(card.name).path}")
     return 0
 

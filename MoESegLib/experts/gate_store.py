@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from . import specialist_store
 from .card_rules import unsealed
+from .sealed_file import is_of_kind
 from .sealed_store import Installed, SealedStore
+from .specialist_card import SpecialistCard
 from .specialist_gate import GATE, GateCard, read_gate, write_gate
 
 if TYPE_CHECKING:
@@ -85,6 +87,21 @@ def import_gate(file: Path, name: str | None = None, replace: bool = False) -> G
     """
     card, gate = read_gate(file)
     return install_gate(gate, unsealed(card) if name is None else unsealed(card, name=name), replace)
+
+
+def import_specialist_or_gate(file: Path, name: str | None = None, replace: bool = False) -> SpecialistCard | GateCard:
+    """Copy whichever of the two a file says it is to the user's own, after every check; returns its card.
+
+    Args:
+        name, replace: as in :func:`import_gate`.
+
+    Raises:
+        WeightsError: the file is neither, or not whole, or the name is taken.
+        OutputError: it cannot be written; nothing was.
+    """
+    if is_of_kind(file, GATE):
+        return import_gate(file, name, replace)
+    return specialist_store.import_specialist(file, name, replace)
 
 
 def remove_gate(name: str) -> int:

@@ -17,12 +17,14 @@ class Installed(Generic[SomeCard]):
     """A sealed file on this machine.
 
     Attributes:
+        noun: what it is, "specialist" or "gate".
         name: also the name of its file.
         card: None when it cannot be read.
         shipped: came with MoESeg, and cannot be removed.
         problem: why it cannot be used, "" if it can; the tensors are looked at when it is first asked.
     """
 
+    noun: str
     name: str
     path: Path
     card: SomeCard | None
@@ -117,8 +119,8 @@ class SealedStore(Generic[SomeCard]):
         try:
             card: Any = read_card(path, self.kind, self.card_type)
         except WeightsError as error:
-            return Installed(name, path, None, shipped, str(error))
+            return Installed(self.noun, name, path, None, shipped, str(error))
         if card.name != name:
             problem = f"{path} holds the {self.noun} {card.name}; rename the file to {card.name}{SUFFIX}."
-            return Installed(name, path, None, shipped, problem)
-        return Installed(name, path, card, shipped)
+            return Installed(self.noun, name, path, None, shipped, problem)
+        return Installed(self.noun, name, path, card, shipped)

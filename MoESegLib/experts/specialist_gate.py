@@ -83,6 +83,10 @@ class GateCard:
             require(1 <= getattr(self, field) <= _WIDEST, field, f"must be 1 to {_WIDEST}")
         check_seal(self, METHOD)
 
+    def sha256_of(self, specialist: str) -> str | None:
+        """SHA-256 in the card of the specialist of that name that it was taught; None if it was taught none."""
+        return next((expert.sha256 for expert in self.experts if expert.name == specialist), None)
+
     def to_json(self) -> str:
         """Text that :func:`~.sealed_file.read_card` reads."""
         return as_json(self)
@@ -178,9 +182,9 @@ def _tensors_of(path: Path, base_sha256: str, decoder: nn.Module) -> dict[str, T
 
 def _check_taught(found: SpecialistCard, gate: GateCard, path: Path) -> None:
     """Refuse a specialist of the name of another one that the gate was taught."""
-    taught = {expert.name: expert.sha256 for expert in gate.experts}
-    if taught.get(found.name, found.sha256) != found.sha256:
+    taught = gate.sha256_of(found.name)
+    if taught not in (None, found.sha256):
         raise WeightsError(
             f"The specialist {found.name} ({path.name}) has SHA-256 {found.sha256[:12]}..., but the gate {gate.name} "
-            f"was taught with {taught[found.name][:12]}... Teach the gate again, or get that specialist."
+            f"was taught with {taught[:12]}... Teach the gate again, or get that specialist."
         )

@@ -41,7 +41,7 @@ class ModelLibrary:
         self._engine: tuple[str, Engine, object] | None = None
         self._loading: tuple[str, BackgroundTask[tuple[Engine, object]]] | None = None
         self._getting: tuple[str, BackgroundTask[Any]] | None = None
-        self._failed: dict[str, str] = {}
+        self._failed: dict[str, tuple[str, object]] = {}
 
     # Cards -------------------------------------------------------------------------------------------------------
 
@@ -62,8 +62,12 @@ class ModelLibrary:
         return owner_of(name)
 
     def takes_experts(self, name: str) -> bool:
-        """Whether a model answers with the expert packs that are installed."""
-        return model_card(name).architecture == "segmote_lite"
+        """Whether a model answers with experts that are installed: packs, or 3D specialists."""
+        return model_card(name).architecture == "segmote_lite" or self.takes_specialists(name)
+
+    def takes_specialists(self, name: str) -> bool:
+        """Whether these are 3D specialists, with a gate as a file of its own."""
+        return model_card(name).architecture == "sam_med3d_moe"
 
     def state(self, name: str) -> str:
         """ "installed", "missing" or "broken"."""
@@ -124,6 +128,8 @@ class ModelLibrary:
             if self._engine[2] == self._experts(name):
                 return self._engine[1]
             self._engine = None
+        if name in self._failed and self._failed[name][1] != self._experts(name):
+            del self._failed[name]  # the file that was in the way may be gone
         known = name not in self._failed and self.state(name) == "installed"
         if self._loading is None and known and not self.missing():
 
@@ -138,14 +144,16 @@ class ModelLibrary:
         """Differs after the experts or the weights that a model would load changed."""
         experts: object = None
         if self.takes_experts(name):
-            experts = self.experts_stamp()
-        elif model_card(name).architecture == "sam_med3d_moe":
-            experts = frozenset((file.name, _changed(file)) for file in specialists_home().rglob("[!.]*"))
+            experts = self.specialists_stamp() if self.takes_specialists(name) else self.experts_stamp()
         return owner_of(name).name, experts
 
     def experts_stamp(self) -> object:
-        """Differs after experts were added, removed, or switched on or off; cheap enough for the timer."""
-        return frozenset((file.name, _changed(file)) for file in packs_home().glob("[!.]*"))
+        """Differs after packs were added, removed, or switched on or off; cheap enough for the timer."""
+        return _stamp_of(packs_home())
+
+    def specialists_stamp(self) -> object:
+        """As :meth:`experts_stamp`, for specialists and gates."""
+        return _stamp_of(specialists_home())
 
     def why_not(self, name: str) -> str:
         """Why there is no engine yet, for the user; "" when there is one."""
@@ -157,7 +165,7 @@ class ModelLibrary:
         if self._loading is not None and self._loading[0] == name:
             return f"Loading {card.title} ..."
         if name in self._failed:
-            return self._failed[name]
+            return self._failed[name][0]
         missing = self.missing()
         if missing:
             return (
@@ -191,8 +199,8 @@ class ModelLibrary:
                 # loop for 110 to 160 ms now and then; frozen, they are walked no more.
                 gc.freeze()
             except (MoESegError, ImportError, OSError, RuntimeError) as error:
-                self._failed[name] = f"{model_card(name).title} cannot be loaded: {error}"
-                messages.append(self._failed[name])
+                messages.append(f"{model_card(name).title} cannot be loaded: {error}")
+                self._failed[name] = messages[-1], self._experts(name)
         return messages
 
     @property
@@ -201,6 +209,11 @@ class ModelLibrary:
         if self._getting is not None:
             return self._getting[1].progress[0], self._getting[1].name
         return (-1.0, self._loading[1].name) if self._loading is not None else None
+
+
+def _stamp_of(folder: Path) -> object:
+    """Differs after a file in a folder, or below it, was added, removed or written."""
+    return frozenset((file.name, _changed(file)) for file in folder.rglob("[!.]*"))
 
 
 def _changed(file: Path) -> int:

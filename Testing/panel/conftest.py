@@ -71,3 +71,37 @@ def oblique_transform() -> np.ndarray:
     matrix[:3, :3] = np.diag([1.2, 0.9, 1.1]) @ np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])
     matrix[:3, 3] = (5.0, -7.0, 3.0)
     return matrix
+
+
+@pytest.fixture
+def open_moe(harness: Harness, home: Path, tmp_path: Path) -> Callable[..., OpenPanel]:
+    """Opens the panel with the real library of models, a tiny SAM-Med3D, the specialist "cord" and the gate "spine".
+
+    One click is answered; the volume is grainy, so that general model and specialist differ.
+    """
+    from moe_tools import install_mixture
+    from panel_helpers import MODULE, OpenPanel, add_volume
+
+    from MoESegLib.core.volume import Volume
+    from MoESegLib.experts.gate_store import remove_gate
+
+    grain = np.random.default_rng(0).normal(100, 30, (20, 22, 24)).astype(np.float32)
+
+    def make(gate: bool = True) -> OpenPanel:
+        install_mixture(tmp_path)
+        if not gate:
+            remove_gate("spine")
+        loaded = harness.load_module(MODULE)
+        node = add_volume(harness.scene, Volume(grain, np.diag([1.5, 1.5, 1.5, 1.0])))
+        harness.enter(loaded)
+        opened = OpenPanel(harness, loaded, node, None)  # type: ignore[arg-type]
+        opened.ui.volumeSelector.setCurrentNode(node)
+        harness.choose(opened.ui.modelSelector, "SAM-Med3D-MoE")
+        opened.settle()
+        assert opened.workbench.why_not() == ""
+        opened.add_segment("target")
+        harness.click(opened.ui.positiveTool)
+        opened.click_at((12, 10, 9))
+        return opened
+
+    return make

@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import pytest
-from moe_tools import install_mixture
-from panel_helpers import MODULE, OpenPanel, add_volume
+from panel_helpers import OpenPanel
 
 from MoESegLib import Session
-from MoESegLib.core.volume import Volume
 from MoESegLib.engines import load_engine
-from MoESegLib.experts.gate_store import remove_gate
 from MoESegLib.mrml.volumes import volume_from_node
-
-
-@pytest.fixture
-def grainy() -> Volume:
-    grain = np.random.default_rng(0).normal(100, 30, (20, 22, 24)).astype(np.float32)
-    return Volume(grain, np.diag([1.5, 1.5, 1.5, 1.0]))
-
-
-@pytest.fixture
-def open_moe(harness: Any, home: Path, tmp_path: Path, grainy: Volume) -> Callable[..., OpenPanel]:
-    """Opens the panel with the real library of models, in which a tiny base, a specialist and a gate are installed."""
-
-    def make(gate: bool = True) -> OpenPanel:
-        install_mixture(tmp_path)
-        if not gate:
-            remove_gate("spine")
-        loaded = harness.load_module(MODULE)
-        node = add_volume(harness.scene, grainy)
-        harness.enter(loaded)
-        opened = OpenPanel(harness, loaded, node, None)  # type: ignore[arg-type]
-        opened.ui.volumeSelector.setCurrentNode(node)
-        harness.choose(opened.ui.modelSelector, "SAM-Med3D-MoE")
-        opened.settle()
-        assert opened.workbench.why_not() == ""
-        opened.add_segment("target")
-        opened.harness.click(opened.ui.positiveTool)
-        opened.click_at((12, 10, 9))
-        return opened
-
-    return make
 
 
 def expected(panel: OpenPanel, expert: str | None) -> np.ndarray:
