@@ -37,7 +37,7 @@ SETS = ("sts_ct", "sts_mr_t1", "sts_pet", "ms_flair", "ms_t1")
 def main() -> None:
     """Train, or check that training works."""
     options = arguments()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.overfit:
         overfit(options.overfit, options.out)
@@ -46,7 +46,8 @@ def main() -> None:
     anatomies = [anatomy_of(Volume.read(path), SPACING) for path in options.anatomy]
     data = BaseData(crops(learn, options, clicks=6), crops(held, options, clicks=1), anatomies)
     print(f"{len(data.train)} crops of {count(learn)} patients, {len(data.held_out)} of {count(held)} held out")
-    plan = BasePlan(steps=options.steps, minutes=options.minutes, seed=options.seed, measure_every=250, synthetic=0.6)
+    how = {} if options.rate is None else {"rate": options.rate}
+    plan = BasePlan(options.steps, options.minutes, seed=options.seed, measure_every=250, synthetic=0.6, **how)
     network = fresh_network(COMPACT, options.seed)
     if options.start is not None:
         load_into(network, load_state_dict(options.start), str(options.start))
@@ -78,7 +79,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights to begin with, of an earlier run")
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--minutes", type=float, default=None)
+    parser.add_argument("--rate", type=float, help="of learning, at its highest")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--overfit", type=int, default=0, metavar="N")
     options = parser.parse_args()
     if not options.overfit and (options.data is None or (options.steps is None and options.minutes is None)):
