@@ -23,7 +23,7 @@ from MoESegLib.weights.store import sha256_of
 
 NAME = "sam-med3d-compact"
 RESOURCE = f"Weights/{NAME}.safetensors"
-COMMAND = "python benchmarks/train_compact_base.py --data DATA --anatomy LABELS --steps {steps} --out FILE"
+COMMAND = "python benchmarks/train_compact_base.py --data DATA --anatomy LABELS {more}--steps {steps} --out FILE"
 SHOWN = {
     "sts_ct": "sarcoma in CT",
     "sts_mr_t1": "sarcoma in MR T1",
@@ -87,6 +87,7 @@ def card_of(file: Path, report: dict[str, Any]) -> dict[str, Any]:
 def measured(report: dict[str, Any]) -> list[dict[str, str]]:
     """Held-out Dice of the last measurement."""
     clicks = " / ".join(map(str, CLICKS))
+    more = "--start FIRST " * report["started"] + f"--rate {report['rate']:g} "
     lines = []
     for name, dice in report["history"][-1]["dice"].items():
         held = report["data"].get(name, [0, 0])[1]
@@ -95,7 +96,7 @@ def measured(report: dict[str, Any]) -> list[dict[str, str]]:
             {
                 "data": f"{SHOWN.get(name, name)}{patients}, {clicks} clicks, crops of 96 mm",
                 "dice": " / ".join(f"{value:.2f}" for value in dice),
-                "command": COMMAND.format(steps=report["steps"]),
+                "command": COMMAND.format(steps=report["steps"], more=more),
             }
         )
     return lines

@@ -57,6 +57,8 @@ def main() -> None:
         save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, temporary)
     report = {
         "steps": training.at.step,
+        "rate": plan.rate,
+        "started": options.start is not None,
         "minutes": round(training.at.seconds / 60),
         "data": {name: [count(cases_of(name, learn)), count(cases_of(name, held))] for name in options.sets},
         "licenses": sorted({case.license for case in learn}),
