@@ -32,15 +32,17 @@ def prompt_inputs(model: SamMed3DModel, image: Tensor, asked: Asked3D) -> dict[s
     }
 
 
-def answers(
+def rounds(
     model: SamMed3DModel,
     decoder: nn.Module,
     image: Tensor,
     batch: Batch3D,
     clicks: int,
     sources: Sources | None = None,
-) -> Iterator[Tensor]:
-    """Logits ``[B, g, g, g]`` after every click. An answer may be differentiated before the next one is taken.
+) -> Iterator[tuple[Asked3D, Tensor]]:
+    """What is asked after every click, and the logits ``[B, g, g, g]`` that a decoder answers.
+
+    An answer may be differentiated before the next one is taken.
 
     Args:
         image: ``[B, C, G, G, G]`` of the batch.
@@ -50,7 +52,7 @@ def answers(
     for number in range(clicks):
         with in_half(model.device):
             logits = decoder(**prompt_inputs(model, image, asked), multimask_output=False)[0][:, 0]
-        yield logits.float()
+        yield asked, logits.float()
         if number + 1 < clicks:
             asked = corrected(asked, logits.detach().float().cpu(), batch, sources)
 
@@ -63,7 +65,7 @@ def learn(
     Dice and cross-entropy after every click, as SAM-Med3D was trained (upstream ``train.py`` adds eleven of them up).
     """
     wanted, total = batch.shares.to(model.device).flatten(1), 0.0
-    for logits in answers(model, decoder, image, batch, clicks, sources):
+    for _, logits in rounds(model, decoder, image, batch, clicks, sources):
         loss = mask_loss(logits.flatten(1), wanted) / clicks
         loss.backward()
         total += float(loss.detach())
@@ -74,5 +76,5 @@ def learn(
 def dice_by_click(model: SamMed3DModel, decoder: nn.Module, image: Tensor, batch: Batch3D, clicks: int) -> np.ndarray:
     """Dice ``[B, clicks]`` of a careful user, who clicks the deepest voxel of the largest error."""
     masks = batch.masks.to(model.device)
-    found = [dice_of(logits, masks).cpu().numpy() for logits in answers(model, decoder, image, batch, clicks)]
+    found = [dice_of(logits, masks).cpu().numpy() for _, logits in rounds(model, decoder, image, batch, clicks)]
     return np.stack(found, axis=1)

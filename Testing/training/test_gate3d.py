@@ -128,8 +128,9 @@ def test_a_specialist_that_is_added_and_taught_alone_changes_no_weight_of_anothe
     swapped = replace(
         taught.test,
         experts=("shell", "solid"),
-        logits=taught.test.logits[:, [0, 1, 0]],
+        logits=taught.test.logits[:, [0, 0, 0]],
         dice=torch.cat([taught.test.dice, (~at_home(taught.test)).float()[:, None] * 1.5], dim=1),
+        homes=tuple(home or "solid" for home in taught.test.homes),
     )
     train_gate(gate, swapped, only="solid")
     readings = [gate.read(row[None], gate.experts) for row in taught.test.features]
@@ -174,10 +175,11 @@ def test_without_unrelated_targets_only_the_gain_counts() -> None:
     assert choice.unrelated is None
 
 
-def test_a_specialist_is_right_only_if_it_is_clearly_better() -> None:
-    dice = torch.tensor([[0.5, 0.505], [0.5, 0.52], [0.5, 0.1]])
+def test_the_right_class_is_the_specialist_that_was_taught_such_targets_whatever_its_answer() -> None:
+    dice = torch.tensor([[0.5, 0.1, 0.9], [0.5, 0.6, 0.1], [0.02, 0.9, 0.9]])
     nothing = torch.zeros(3, 1)
-    assert GateExamples(("a",), nothing, nothing, nothing, dice, (None,) * 3).labels.tolist() == [0, 1, 0]
+    examples = GateExamples(("a", "b"), nothing, nothing, nothing, dice, ("a", "b", None))
+    assert examples.labels.tolist() == [1, 2, 0]
 
 
 def test_dice_is_measured_at_the_size_of_the_target() -> None:
