@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...core.organs import organ_ids
 from .config import MastProConfig
 from .network import MastPro
 
 
 def build_mast_pro(
-    tumors: Sequence[str] = (), organs: Sequence[str] = (), config: MastProConfig | None = None, **options: Any
+    tumors: Sequence[str] = (), organs: Sequence[str] | None = None, config: MastProConfig | None = None, **options: Any
 ) -> MastPro:
     """MAST-Pro with random weights, in eval mode; the compact one, but for its options.
 
     Args:
-        tumors, organs: ids, in the order of the arguments of :meth:`~.network.MastPro.forward`.
+        tumors: ids, in the order of the argument of :meth:`~.network.MastPro.forward`.
+        organs: the same; by default all that MoESeg knows.
         config: instead of all others, for example from the meta data of a file.
         options: fields of :class:`~.config.MastProConfig`.
 
     Raises:
         ValueError: sizes that do not fit together.
     """
-    return MastPro(MastProConfig(tuple(tumors), tuple(organs), **options) if config is None else config).eval()
+    if config is None:
+        config = MastProConfig(tuple(tumors), organ_ids() if organs is None else tuple(organs), **options)
+    return MastPro(config).eval()

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ...core.errors import OutputError, WeightsError
 from ...core.files import atomic_path
-from ...weights.safe_load import load_into, load_state_dict
+from ...core.strict_json import FieldError, from_plain, parse_json, to_plain
+from ...weights.safe_load import check_state_dict, load_state_dict
 from .adapt import added_tumor, apply_delta, delta_state
 from .config import MastProConfig
 from .network import MastPro
@@ -39,7 +40,7 @@ def round_to_half(model: MastPro) -> None:
 
 def base_sha256(model: MastPro) -> str:
     """The SHA-256 of the base: names, shapes and float32 values of all tensors but those of added tumors."""
-    digest = hashlib.sha256(json.dumps(model.config.to_plain(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(to_plain(model.config), sort_keys=True).encode())
     for key, tensor in sorted(model.state_dict().items()):
         if added_tumor(key, model.added) is None:
             digest.update(f"{key} {tuple(tensor.shape)}\n".encode())
@@ -64,7 +65,7 @@ def write_base(path: Path, model: MastPro, details: Mapping[str, Any] | None = N
     """
     state = {key: value for key, value in model.state_dict().items() if added_tumor(key, model.added) is None}
     sha256 = base_sha256(model)
-    _write(path, state, {"kind": _BASE, "config": model.config.to_plain(), "base": sha256, "details": details or {}})
+    _write(path, state, {"kind": _BASE, "config": to_plain(model.config), "base": sha256, "details": details or {}})
     return sha256
 
 
@@ -75,10 +76,15 @@ def read_base(path: Path) -> tuple[MastPro, dict[str, Any]]:
         WeightsError: missing, truncated, damaged, of another kind or version, or not the values that it says.
     """
     meta = read_meta(path, _BASE)
-    config = MastProConfig.from_plain(meta.get("config"))
     state = _finite(load_state_dict(path), path)
-    model = MastPro(config).eval()
-    load_into(model, state, f"the weights of a MAST-Pro network ({path.name})")
+    try:
+        with torch.device("meta"):  # the sizes are not believed, and nothing is allocated, until the tensors fit them
+            model = MastPro(from_plain(MastProConfig, meta.get("config"))).eval()
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise WeightsError(f"{path}: the sizes of the network do not fit together ({error}). Get it again.") from error
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    check_state_dict(state, shapes, f"the weights of a MAST-Pro network ({path.name})")
+    model.load_state_dict(state, strict=True, assign=True)
     if base_sha256(model) != meta["base"]:
         raise WeightsError(f"{path} was changed or damaged: its values are not those that it was made with.")
     return model, meta["details"]
@@ -112,7 +118,9 @@ def read_delta(path: Path, model: MastPro) -> tuple[str, dict[str, Any]]:
             f"{path} was taught on another base (SHA-256 {meta['base'][:12]}..., these weights are {found[:12]}...). "
             "Use that base, or teach the tumor again on this one."
         )
-    tumor = str(meta.get("tumor"))
+    tumor = meta.get("tumor")
+    if not isinstance(tumor, str):
+        raise WeightsError(f"{path} does not say which tumor it is for. Get it again.")
     apply_delta(model, tumor, _finite(load_state_dict(path), path))
     return tumor, meta["details"]
 
@@ -128,12 +136,12 @@ def read_meta(path: Path, kind: str | None = None) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, _LARGEST_HEADER)).decode())
-        meta = json.loads(header["__metadata__"][KEY])
+            header = parse_json(stream.read(min(length, _LARGEST_HEADER)).decode())
+        meta = parse_json(header["__metadata__"][KEY])
         kinds, version, sha256, details = meta["kind"], meta["version"], meta["base"], meta["details"]
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    except (struct.error, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (struct.error, UnicodeDecodeError, FieldError, LookupError, TypeError) as error:
         raise WeightsError(f"{path} is not a whole file of MAST-Pro ({type(error).__name__}); get it again.") from error
     if version != VERSION:
         raise WeightsError(f"{path} is of version {version!r} of MAST-Pro's files; this MoESeg reads {VERSION}.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.errors import WeightsError
-
 GROUP = 8
 """Channels that are normalized together, at least."""
+_MOST = 64
+"""Units of a level, experts of a block and levels: more can only come from a damaged file."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,17 @@ class MastProConfig:
             raise ValueError(f"Channels must be multiples of {GROUP}, not {self.channels}.")
         if not 0 <= self.mixtures < levels:
             raise ValueError(f"At most {levels - 1} levels can have a mixture, not {self.mixtures}.")
-        if any(width % self.heads for width in self.mixture_channels):
+        if self.heads < 1 or any(width % self.heads for width in self.mixture_channels):
             raise ValueError(f"Channels {self.mixture_channels} must be multiples of the {self.heads} heads.")
+        if max(levels, *self.encoder_units, *self.decoder_units, self.generic, self.specific) > _MOST:
+            raise ValueError(f"There are at most {_MOST} levels, units of a level, and experts of a kind.")
         if self.generic < 1 or not 1 <= self.top_k <= self.specific:
             raise ValueError(
                 f"There must be a generic expert and at least top_k specific ones, not {self.generic} and "
                 f"{self.specific} with top_k = {self.top_k}."
             )
+        if len(self.patch) != 3 or len(self.slice_patch) != 2 or any(len(window) != 2 for window in self.windows):
+            raise ValueError("A patch has three sides, that of a slice two, and a window a center and a width.")
         for what in (self.tumors, self.organs):
             if len(set(what)) != len(what):
                 raise ValueError(f"An id is given twice: {', '.join(what)}.")
@@ -101,42 +104,9 @@ class MastProConfig:
         """Channels of the levels with a D-MoE block, the deepest last."""
         return self.channels[len(self.channels) - self.mixtures :]
 
-    def to_plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_plain(cls, data: object) -> MastProConfig:
-        """The inverse of :meth:`to_plain`.
-
-        Raises:
-            WeightsError: a field is missing, unknown, of another type, or does not fit the others.
-        """
-        fields = {field.name: getattr(COMPACT, field.name) for field in dataclasses.fields(cls)}
-        if not isinstance(data, Mapping) or set(data) != set(fields):
-            found = set(data) if isinstance(data, Mapping) else set()
-            raise WeightsError(
-                "These are not the sizes of a MAST-Pro network of this version: "
-                f"{', '.join(sorted(found ^ set(fields))) or 'no fields'} missing or unknown. Get a file made by it."
-            )
-        wrong = [name for name, like in fields.items() if not _is_like(_as_tuples(data[name]), like)]
-        if wrong:
-            raise WeightsError(f"The sizes of the network are damaged: {wrong[0]} is {data[wrong[0]]!r}. Get it again.")
-        try:
-            return cls(**data)
-        except (ValueError, ZeroDivisionError) as error:
-            raise WeightsError(f"The sizes of the network do not fit together: {error} Get the file again.") from error
-
 
 def _as_tuples(value: Any) -> Any:
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _is_like(value: Any, like: Any) -> bool:
-    """Whether a value has the type of another, inside tuples too; those of texts may be empty."""
-    if isinstance(like, tuple):
-        return isinstance(value, tuple) and all(_is_like(item, like[0] if like else "") for item in value)
-    return type(value) is type(like) or (isinstance(like, float) and type(value) is int)
 
 
 COMPACT = MastProConfig()

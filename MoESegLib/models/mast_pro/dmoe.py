@@ -161,13 +161,12 @@ class DMoE(nn.Module):
 
     def __init__(self, config: MastProConfig, channels: int) -> None:
         super().__init__()
-        self.has_experts = config.experts
+        self.channels, self.reduction = channels, config.reduction
         self.norm = nn.GroupNorm(channels // GROUP, channels) if config.experts else nn.Identity()
         self.generic = nn.ModuleList()
         self.specific = nn.ModuleDict()
         self.router = None
         self.xattn = PromptAttention(channels, config.token_width, config.heads) if config.attention else None
-        self.reduction = config.reduction
         if config.experts:
             self.generic.extend(Adapter(channels, config.reduction) for _ in range(config.generic))
             self.specific.update(
@@ -181,8 +180,8 @@ class DMoE(nn.Module):
         if self.router is None:
             raise ValueError("A block without experts cannot be given one.")
         weight = self.router.hidden.weight
-        expert = Adapter(next(iter(self.specific.values())).expand.out_channels, self.reduction)
-        self.specific[name] = expert.to(weight)
+        expert = Adapter(self.channels, self.reduction).to(weight)
+        self.specific[name] = expert
         return [expert, self.router.add(name)]
 
     def forward(

@@ -163,6 +163,6 @@ class Prompts(nn.Module):
 
 def to_grid(volume: Tensor, features: Tensor) -> Tensor:
     """A volume ``[B, C, D, H, W]`` averaged to the grid of a feature map ``[B, *, d, h, w]``."""
-    size = features.shape[2:]
+    depth, height, width = features.shape[2:]
     volume = volume.to(features.dtype)
-    return volume if volume.shape[2:] == size else F.adaptive_avg_pool3d(volume, tuple(size))
+    return volume if volume.shape[2:] == features.shape[2:] else F.adaptive_avg_pool3d(volume, (depth, height, width))
