@@ -20,7 +20,7 @@ Task = Literal["total", "total_mr", "btcv"]
 TASKS: tuple[Task, ...] = ("total", "total_mr", "btcv")
 """Label numbers that are known: two tasks of TotalSegmentator (version 2; Wasserthal 2023), and BTCV's."""
 
-_ANATOMY = "123037004"
+_ANATOMY, _TISSUE = "123037004", "85756007"
 _CODE = re.compile(r"^(?:SCT[:\s^]*)?(\d{6,18})$", re.IGNORECASE)
 
 
@@ -109,6 +109,23 @@ def organ_of_structure(structure: Structure) -> Organ | None:
     if known is not None or structure.category.value != _ANATOMY:
         return known
     return _by_code().get(structure.type.value)
+
+
+def organ_called(name: str, structure: Structure | None) -> tuple[Organ, str] | None:
+    """Which organ a segment is, and a name with its side that says so; None for everything else.
+
+    Args:
+        name: of the segment; it decides where the terminology says nothing, or Slicer's "tissue" for a new segment.
+        structure: what the terminology says. A lesion in an organ is never the organ, whatever its name.
+    """
+    if structure is None or structure.type.value == _TISSUE:
+        organ = organ_named(name)
+        return None if organ is None else (organ, name)
+    organ = organ_of_structure(structure)
+    if organ is None:
+        return None
+    fitting = [text for text in (structure.name, name) if organ_named(text) is organ]
+    return organ, next((text for text in fitting if side_of(text)), fitting[0] if fitting else organ.name)
 
 
 def side_of(text: str) -> Side:

@@ -13,7 +13,7 @@ from .errors import WeightsError
 from .organs import Organ, organ_ids, organ_named, organ_of_id
 from .phrase_concepts import has_abbreviation
 from .strict_json import FieldError, from_plain, parse_json
-from .structures import Code, Structure, phrase_key, without_side
+from .structures import Code, Structure, find_structure, phrase_key, without_side
 
 SENTENCES = ("site", "attenuation", "margin", "distinction")
 """The fields that a model reads, in their order."""
@@ -95,10 +95,17 @@ class TumorRecord:
         known = (organ_named(name) for name in self.look_alikes)
         return tuple(organ for organ in known if organ is not None and organ.is_look_alike)
 
-    @property
-    def structure(self) -> Structure:
-        """What a segment with such a lesion is, for Slicer's terminology."""
-        return Structure(self.name, self.synonyms, _CATEGORY, self.type, _COLOR, region=self.region)
+    def needs(self, organ: Organ) -> bool:
+        """Whether an organ guides the search for it: one that it lies in, or a cyst that looks like it."""
+        return organ.id in self.organs or organ in self.look_alike_organs
+
+    def structure(self, side: str = "") -> Structure:
+        """What a segment with such a lesion is, for Slicer's terminology; the known structure where there is one."""
+        name = f"{side} {self.name}".strip()
+        known = find_structure(name)
+        if known is not None and known.category == _CATEGORY:
+            return known
+        return Structure(name, self.synonyms, _CATEGORY, self.type, _COLOR, region=self.region)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def anatomy_on_grid(
     # What is drawn last stays: a cyst lies in its organ, and the tumor's organ matters more than its neighbors.
     for found in sorted(kept, key=lambda item: (item.organ.is_look_alike, item.organ.id in record.organs)):
         labels[found.place][found.mask] = numbers[found.organ.id]
-        if found.organ.id in record.organs or (found.organ in record.look_alike_organs and target.any()):
+        if found.organ.id in record.organs or (record.needs(found.organ) and target.any()):
             target[found.place] |= found.mask
     counts = np.bincount(labels.ravel(), minlength=len(numbers) + 1)
     present = tuple(organ_id for organ_id, number in numbers.items() if counts[number])
@@ -168,8 +168,7 @@ def _distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.f
 
 
 def _is_on_side(found: PlacedOrgan, record: TumorRecord, side: Side) -> bool:
-    its_own = found.organ.id in record.organs or found.organ in record.look_alike_organs
-    return not (its_own and side and found.side and found.side != side)
+    return not (record.needs(found.organ) and side and found.side and found.side != side)
 
 
 def _placed(
@@ -226,6 +225,8 @@ def _cells(grid: ModelGrid, corners: NDArray[np.float64]) -> tuple[Triple, Tripl
 
 def _resampled(part: Volume, grid: ModelGrid, start: Triple, shape: Triple) -> NDArray[np.bool_] | None:
     """A mask on a part of a grid; where it is too thin to be seen there, the voxels that hold its own."""
+    # Half of linear interpolation: balls of 20 mm on 1 to 4 mm grids came out 5 % too small to 6 % too large, but
+    # within 0.2 mm of their place; the nearest voxel keeps the size and moves them by up to 0.9 mm.
     mask = sample(part.array, from_block(part, grid.block(start)), shape) >= 0.5
     if not mask.any():
         stored = part.to_ras(np.argwhere(part.array)[:, ::-1])

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
-from ..core.organs import Organ, organ_named, organ_of_structure, side_of
+from ..core.organs import organ_called
 from ..core.prompts import DEFAULT_SEGMENT, MaskPrompt
 from ..core.tumor_records import TumorRecord
 from .segmentations import segment_ids, segment_ijk_to_ras, segment_of, segment_patch
 from .terminology import structure_of
-
-_TISSUE = "85756007"
-"""The type that Slicer gives every new segment; it says nothing."""
 
 
 def anatomy_prompts(
@@ -36,17 +33,18 @@ def anatomy_prompts(
     Raises:
         GeometryError: the segmentation is under a transform that is not linear.
     """
-    wanted = None if record is None else {*record.organs, *(organ.id for organ in record.look_alike_organs)}
     prompts: list[MaskPrompt] = []
     notes: list[str] = []
     for segment_id in segment_ids(segmentation):
-        found = organ_of_segment(segment_of(segmentation, segment_id))
-        if found is None or (wanted is not None and found[0].id not in wanted):
+        source = segment_of(segmentation, segment_id)
+        found = organ_called(source.GetName(), structure_of(source))
+        if found is None or not (record is None or record.needs(found[0])):
             continue
         patch = segment_patch(segmentation, segment_id)
         if patch.count == 0:
-            name = segment_of(segmentation, segment_id).GetName()
-            notes.append(f"The segment {name} has no voxels, or is stored as a surface alone, so it is not used.")
+            notes.append(
+                f"The segment {source.GetName()} has no voxels, or is stored as a surface alone, so it is not used."
+            )
             continue
         matrix = segment_ijk_to_ras(segmentation, segment_id)
         matrix[:3, 3] += matrix[:3, :3] @ np.asarray(patch.extent[::2], np.float64)
@@ -54,16 +52,3 @@ def anatomy_prompts(
             MaskPrompt(mask=patch.voxels, ijk_to_ras=matrix, role="anatomy", structure=found[1], segment=segment)
         )
     return prompts, tuple(notes)
-
-
-def organ_of_segment(segment: slicer.vtkSegment) -> tuple[Organ, str] | None:
-    """Which organ a segment is, and a name with its side that says so; None for everything else."""
-    name, structure = str(segment.GetName()), structure_of(segment)
-    if structure is None or structure.type.value == _TISSUE:
-        organ = organ_named(name)
-        return None if organ is None else (organ, name)
-    organ = organ_of_structure(structure)
-    if organ is None:
-        return None
-    fitting = [text for text in (structure.name, name) if organ_named(text) is organ]
-    return organ, next((text for text in fitting if side_of(text)), fitting[0] if fitting else organ.name)
