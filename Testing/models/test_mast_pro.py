@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from MoESegLib.core.errors import GeometryError, PromptError
 from MoESegLib.models import build_model
-from MoESegLib.models.mast_pro import MastPro, MastProConfig
+from MoESegLib.models.mast_pro import MastPro, MastProConfig, adapt_to
 from MoESegLib.models.mast_pro.unet import Conv3
 
 PROMPTS = ("text", "anatomy", "organ_masks", "tumor")
@@ -127,6 +127,21 @@ def test_the_router_learns_with_one_expert_a_patch_too() -> None:
     for block in network.dmoe:
         for layer in (block.router.score, block.router.hidden, block.router.balance):
             assert layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_about_the_same(dtype: torch.dtype) -> None:
+    network, batch = small_network(), batch_for()
+    adapt_to(network, "brain_tumor")
+    batch["tumor"] = torch.tensor([0, 1, 3])
+    with torch.inference_mode():
+        exact = network(**batch).logits
+        with torch.autocast("cpu", dtype):
+            mixed = network(**batch).logits
+        half = network.to(dtype)(**{**batch, "image": batch["image"].to(dtype)}).logits
+    assert half.dtype == dtype
+    for rounded in (mixed.float(), half.float()):
+        assert torch.nn.functional.cosine_similarity(rounded.flatten(), exact.flatten(), dim=0) > 0.98
 
 
 def test_a_patch_with_nothing_in_it_gives_numbers() -> None:

@@ -60,6 +60,17 @@ def test_old_tumors_are_answered_bit_identically(top_k: int, tumor: list[int] | 
     assert base_sha256(network) == sha256
 
 
+@pytest.mark.parametrize("part", ["attention", "text", "anatomy"])
+def test_old_tumors_are_answered_bit_identically_without_a_part_too(part: str) -> None:
+    network, batch = small_network(**{part: False}), batch_for()
+    with torch.inference_mode():
+        before = list(numbers_of(network, batch))
+    adapt_to(network, NEW)
+    scramble(network)
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(before, numbers_of(network, batch), strict=True))
+
+
 def test_old_tumors_stay_bit_identical_in_training_and_beside_a_new_one() -> None:
     network, batch = small_network(), batch_for()
     with torch.inference_mode():

@@ -104,9 +104,11 @@ class MastPro(nn.Module):
         """
         config = self.config
         self._check(image, text, anatomy, organ_masks, tumor)
-        text, tumor = (text, tumor) if config.text else (None, tumor if self.added else None)
-        anatomy, organ_masks = (anatomy, organ_masks) if config.anatomy else (None, None)
         tumor = torch.full((len(image),), -1, device=image.device) if tumor is None else tumor
+        if not config.text:
+            text, tumor = None, tumor.where(tumor >= len(config.tumors), -1)
+        if not config.anatomy:
+            anatomy = organ_masks = None
         own = self._own(tumor)
         sentences = self.prompt.text(text, len(image), own)
         vector = self.prompt.tumor(tumor, own)
