@@ -158,8 +158,9 @@ def _by_key() -> dict[PhraseKey, Organ]:
                 if structure is not None:
                     for phrase in (structure.name, *structure.synonyms):
                         found.setdefault(phrase_key(phrase), organ)
+        said = [f"{side} {name}" for name in organ.names for side in ("", *organ.sides)]
         foreign = [name for task in TASKS for name in organ.labels(task).values()]
-        for phrase in (*organ.names, *foreign):
+        for phrase in (*said, *foreign):
             found.setdefault(phrase_key(phrase), organ)
     return found
 

@@ -17,6 +17,7 @@ from MoESegLib.core.organs import (
     side_of,
 )
 from MoESegLib.core.structures import Structure, find_structure, known_structures
+from MoESegLib.core.terminology import structure_of_entry
 
 
 def id_of(text: str) -> str | None:
@@ -136,3 +137,20 @@ def test_a_label_map_of_a_task_becomes_one_of_organs_on_the_side_asked_for() -> 
     assert organ_labels(labels, "total").tolist() == expected
     assert organ_labels(labels, "total", "left").tolist() == [0, 0, kidney, *expected[3:6], 0]
     assert organ_labels(labels, "total").dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning", "organ"),
+    [
+        ("181674001", "Gluteus maximus muscle", "muscle"),
+        ("244849004", "Deep muscle of back", "muscle"),
+        ("64033007", "Kidney (structure)", "kidney"),
+        ("44567001", "Trachea", None),
+    ],
+)
+def test_codes_that_totalsegmentator_writes_are_known_with_their_side(
+    code: str, meaning: str, organ: str | None
+) -> None:
+    entry = f"list~SCT^123037004^Anatomical Structure~SCT^{code}^{meaning}~SCT^7771000^Left~regions~^^~^^"
+    called = organ_called("Segment_1", structure_of_entry(entry, (1, 2, 3)))
+    assert (None if called is None else (called[0].id, side_of(called[1]))) == (organ and (organ, "left"))

@@ -138,3 +138,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(WeightsError, match="UTF-8"):
         read_records(tmp_path / "other.json")
+
+
+def test_the_example_of_the_documentation_is_a_file_that_is_read(tmp_path: Path) -> None:
+    document = Path(__file__).parents[2] / "docs" / "tumors-text-and-anatomy.md"
+    path = tmp_path / "tumors.json"
+    path.write_text(document.read_text(encoding="utf-8").split("```json\n")[1].split("```")[0], encoding="utf-8")
+    assert [record.id for record in tumor_records(path)][-1] == "ovarian_tumor"
