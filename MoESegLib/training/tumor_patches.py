@@ -34,6 +34,7 @@ class TumorPlan:
     """Which patches are drawn.
 
     Attributes:
+        tumors: only these types are asked for, and drawn; by default all.
         spacing: millimeters between voxels.
         patch, slice_patch: voxels (D, H, W) of a volume's patch and (H, W) of a slice's.
         centered: how often the middle lies in a lesion (or where one is drawn); else somewhere in the image.
@@ -44,6 +45,7 @@ class TumorPlan:
         varied: mirrored, turned, scaled, brighter, noisier; False for measuring.
     """
 
+    tumors: tuple[str, ...] = ()
     spacing: float = COMPACT.spacing_mm
     patch: tuple[int, int, int] = COMPACT.patch
     slice_patch: tuple[int, int] = COMPACT.slice_patch
@@ -53,6 +55,10 @@ class TumorPlan:
     look_alike: float = 0.4
     organs_changed: float = 0.5
     varied: bool = True
+
+    def wants(self, tumor: str) -> bool:
+        """Whether a type is asked for."""
+        return not self.tumors or tumor in self.tumors
 
     def shape(self, is_slice: bool) -> tuple[int, int, int]:
         """Of a patch."""
@@ -201,11 +207,11 @@ class TumorData:
         """Images by slice or volume, tumor type and source."""
         found: dict[bool, dict[tuple[str, str], list[Prepared]]] = {True: {}, False: {}}
         for image in self.images:
-            if image.tumor and image.voxels:
+            if image.tumor and image.voxels and self.plan.wants(image.tumor):
                 found[image.is_slice].setdefault((image.tumor, image.dataset), []).append(image)
             if image.dataset == ORGAN_SLICES:
                 for kind in TUMORS:
-                    if _shows(image, kind):
+                    if self.plan.wants(kind.name) and _shows(image, kind):
                         found[True].setdefault((kind.name, SYNTHETIC_SLICES), []).append(image)
                         found[False].setdefault((kind.name, SYNTHETIC_SLABS), []).append(image)
         return {key: {name: tuple(images) for name, images in part.items()} for key, part in found.items()}
@@ -284,7 +290,8 @@ def _kinds(
 ) -> list[LesionKind]:
     """What is drawn: the tumor unless it is absent, another one, and a look-alike."""
     kinds = [] if is_absent else [kind]
-    others = [other for other in TUMORS if other.name != kind.name and body.holds(other, _LEAST_ORGAN)]
+    there = [other for other in TUMORS if plan.wants(other.name) and body.holds(other, _LEAST_ORGAN)]
+    others = [other for other in there if other.name != kind.name]
     if others and rng.random() < plan.second:
         kinds.append(others[rng.integers(len(others))])
     alike = look_alikes_of(kind)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 from ..core.organs import organ_ids
 from .tumor_kinds import LesionKind
@@ -27,11 +27,13 @@ _PLACES, _TRIES = 12, 5
 _LEAST = {False: 12, True: 24}
 """Voxels of a lesion in a slice, and in a volume; smaller ones nobody could outline."""
 _VESSEL_SHARE = 0.12
+_MOST_NOISE = 2.5
+"""Standard deviations; what stands out further is an edge or a vessel."""
 _GAP = 4.0
 """Millimeters between two lesions."""
 _FIT: dict[str, tuple[float, float]] = {"inside": (0.93, 1.01), "bulging": (0.3, 0.8), "beside": (0.02, 0.35)}
 """How much of a cube as large as the lesion the organ fills, at the centers of each site."""
-_FAT_AND_SOFT_TISSUE = (-160.0, 160.0)
+_AIR, _FAT_AND_SOFT_TISSUE = -300.0, (-160.0, 160.0)
 """What a bulging lesion may grow into: no air, no bone."""
 
 
@@ -140,6 +142,16 @@ class _Canvas:
         self.drawn: list[DrawnLesion] = []
         self._taken = np.zeros(body.image.shape, bool)
         self._smooth = ndimage.gaussian_filter(self.image, self._sigma(_SMOOTHING))
+        self._noise = self._noise_level()
+
+    def _noise_level(self) -> float:
+        """Standard deviation of the noise, measured within the organs where the image is even."""
+        steepness = np.abs(np.diff(self._smooth, axis=2, append=0)) + np.abs(np.diff(self._smooth, axis=1, append=0))
+        organ = self.organs > 0
+        if not organ.any():
+            return 8.0
+        even = organ & (steepness <= np.quantile(steepness[organ], 0.4))
+        return 1.4826 * float(np.median(np.abs(self.image[even] - self._smooth[even])))
 
     def _sigma(self, millimeters: float) -> list[float]:
         return [millimeters / step if size > 1 else 0.0 for step, size in zip(self.spacing, self._shape, strict=True)]
@@ -147,6 +159,14 @@ class _Canvas:
     @property
     def _shape(self) -> tuple[int, ...]:
         return self.image.shape
+
+    @property
+    def _least_radius(self) -> float:
+        """Millimeters of the smallest lesion that is drawn, and a little more."""
+        voxels, (depth, height, width) = 1.4 * _LEAST[self.is_volume], self.spacing
+        if self.is_volume:
+            return float(np.cbrt(0.75 / np.pi * voxels * depth * height * width))
+        return float(np.sqrt(voxels * height * width / np.pi))
 
     def add(self, kind: LesionKind, rng: np.random.Generator, near: ArrayLike | None) -> bool:
         """Put one lesion somewhere; False where there is no place for it."""
@@ -160,6 +180,7 @@ class _Canvas:
         radius = float(np.exp(rng.uniform(*np.log(kind.size)))) / 2
         if not self.is_volume:  # a slice meets a ball anywhere, on average at 0.79 of its radius
             radius *= float(np.sqrt(1 - rng.uniform(0, 0.9) ** 2))
+        radius = max(radius, self._least_radius)
         for _ in range(_TRIES):
             for center in self._centers(kind, organ, radius, rng, near):
                 blob = deformed_ellipsoid(
@@ -194,7 +215,9 @@ class _Canvas:
         low, high = _FIT[kind.site]
         fits = (share >= low) & (share < high)
         if kind.site == "beside":
-            fits &= ~organ & (self.organs == 0) & (self._smooth < 0) & (self._smooth > _FAT_AND_SOFT_TISSUE[0])
+            fits &= (self.organs == 0) & (self._smooth < 0) & (self._smooth > _FAT_AND_SOFT_TISSUE[0])
+            air = (self._smooth < _AIR).astype(np.float32)  # the border of the lung is as dense as fat
+            fits &= ndimage.uniform_filter(air, width) < 0.02  # type: ignore[arg-type]
         else:
             fits &= organ
             if kind.site == "bulging" and not fits.any():  # thin organs never fill the cube, small ones always do
@@ -228,13 +251,13 @@ class _Canvas:
     def _paint(
         self, kind: LesionKind, blob: Blob, mask: NDArray[np.bool_], organ_level: float, rng: np.random.Generator
     ) -> None:
-        self._push(kind, blob, mask)
-        level = drawn_level(kind, organ_level, rng)
         box = blob.box
         rough = self.image[box] - self._smooth[box]
-        organ = self.organs[box] != 0
-        noise = 1.4826 * float(np.median(np.abs(rough[organ]))) if organ.any() else 8.0
-        levels = filled(kind, blob, self.spacing, level, rng) + np.clip(rough, -2.2 * noise, 2.2 * noise)
+        is_structure = np.abs(rough) > _MOST_NOISE * self._noise
+        self._push(kind, blob, np.where(is_structure, 0, rough))
+        noise = np.where(is_structure, self._noise * rng.standard_normal(rough.shape, np.float32), rough)
+        level = drawn_level(kind, organ_level, rng)
+        levels = filled(kind, blob, self.spacing, level, rng) + noise
         share = self._share(kind, blob, mask)
         self.image[box] += share * (levels - self.image[box])
         self._smooth[box] = ndimage.gaussian_filter(self.image[box], self._sigma(_SMOOTHING))
@@ -252,12 +275,15 @@ class _Canvas:
         """How much of every voxel is lesion: fades over the margin, and over half a voxel at what it may not take."""
         step = min(step for step, size in zip(self.spacing, self._shape, strict=True) if size > 1)
         fade = max(kind.edge, 0.4 * step)
-        share = 1 / (1 + np.exp(-np.clip(blob.depth / (0.5 * fade), -30, 30)))
+        share = special.expit(blob.depth / (0.5 * fade))
         held = ndimage.gaussian_filter(mask.astype(np.float32), self._sigma(0.6 * max(fade, step)))
         return (share * np.clip(2 * held, 0, 1)).astype(np.float32)
 
-    def _push(self, kind: LesionKind, blob: Blob, mask: NDArray[np.bool_]) -> None:
-        """Move what lies around a lesion outward, less with the distance: the organ bulges, vessels go around."""
+    def _push(self, kind: LesionKind, blob: Blob, noise: NDArray[np.float32]) -> None:
+        """Move what lies around a lesion outward, less with the distance: the organ bulges, vessels go around.
+
+        The noise stays where it is: interpolation took two fifths of it away, which gave the lesion away.
+        """
         most = kind.mass_effect * blob.radius
         box = blob.box
         if most < 0.5 * min(self.spacing[1:]) or self._taken[box].any():  # a lesion beside it would leave its mask
@@ -268,9 +294,11 @@ class _Canvas:
         calm = np.prod(np.broadcast_arrays(*(np.clip(side / 3, 0, 1) for side in sides)), axis=0)
         amount = most * np.exp(-np.clip(-blob.depth, 0, None) / reach) * calm
         steps = np.asarray(self.spacing, np.float32)[:, None, None, None]
-        source = np.indices(mask.shape, dtype=np.float32) - blob.outward * amount / steps
-        for array, order in ((self.image, 1), (self._smooth, 1), (self.organs, 0)):
+        source = np.indices(noise.shape, dtype=np.float32) - blob.outward * amount / steps
+        self.image[box] -= noise
+        for array, order in ((self.image, 1), (self.organs, 0)):
             array[box] = ndimage.map_coordinates(array[box], source, order=order, mode="nearest")
+        self.image[box] += noise
 
 
 def _from_side(size: int, axis: int) -> NDArray[np.float32]:

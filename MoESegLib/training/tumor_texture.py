@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, special
 
 from .tumor_kinds import LesionKind
 from .tumor_shapes import Blob, Millimeters, smooth_field
@@ -50,7 +50,7 @@ def _with_core(
     """An irregular center that does not take up contrast medium."""
     border = float(rng.uniform(0.3, 0.6)) * float(blob.depth.max())
     uneven = 0.35 * blob.radius * smooth_field(levels.shape, spacing, 0.6 * blob.radius, rng)
-    share = 1 / (1 + np.exp(-(blob.depth - border + uneven) / 1.5))
+    share = special.expit((blob.depth - border + uneven) / 1.5)
     return (levels + share * (core - levels)).astype(np.float32)
 
 
