@@ -128,7 +128,7 @@ def dense_channels(target: NDArray[np.bool_], spacing: Sequence[float]) -> NDArr
     Returns:
         float32 ``[2, ...]``: 1 in the organs and 0 elsewhere; and the distance to the nearest voxel across their
         surface in units of :data:`REACH_MM`, positive inside, negative outside, cut off at 1 and -1. Without any organ
-        0 and -1.
+        0 and -1: far from it. That is not what a model gets where no organ is known, which is zeros.
     """
     inside, outside = _distance(target, spacing), _distance(~target, spacing)
     signed = np.where(target, inside, -outside) / REACH_MM
