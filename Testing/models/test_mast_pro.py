@@ -153,11 +153,11 @@ def test_a_patch_with_nothing_in_it_gives_numbers() -> None:
 
 
 def test_sentences_are_centered_and_scaled_once_fitted() -> None:
-    network, batch = small_network(), batch_for()
-    sentences = batch["text"].flatten(0, 1) + torch.randn(384)
-    network.prompt.text.fit(sentences)
-    scaled = (sentences - network.prompt.text.center) / network.prompt.text.scale
-    assert torch.allclose(scaled.mean(dim=0), torch.zeros(384), atol=1e-5)
+    prompt = small_network().prompt.text
+    records = batch_for()["text"] + torch.randn(4, 384)
+    prompt.fit(records)
+    scaled = (records - prompt.center) / prompt.scale
+    assert torch.allclose(scaled.mean(dim=0), torch.zeros(4, 384), atol=1e-5)
     assert float(scaled.square().mean()) == pytest.approx(1.0, rel=1e-4)
 
 

@@ -112,7 +112,8 @@ def test_only_the_new_parts_are_trained_and_all_of_them() -> None:
     for seed in range(3):
         batch = batch_for(seed=seed)
         optimizer.zero_grad()
-        network(**{**batch, "tumor": network.tumor_numbers([NEW] * 3)}).logits.square().mean().backward()
+        output = network(**{**batch, "tumor": network.tumor_numbers([NEW] * 3)})
+        (output.logits.square().mean() + output.deep_logits.square().mean()).backward()
         optimizer.step()
     trained = dict(trainable_parameters(network))
     assert [name for name, value in trained.items() if value.grad is None or not value.grad.any()] == []

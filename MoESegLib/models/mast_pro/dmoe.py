@@ -175,14 +175,16 @@ class DMoE(nn.Module):
             widths = (channels, *[config.token_width] * 3)
             self.router = Router(widths, config.router_width, config.specific, config.top_k)
 
-    def add(self, name: str) -> list[nn.Module]:
-        """A specific expert and its router row for a new tumor; the expert begins as no change at all."""
-        if self.router is None:
-            raise ValueError("A block without experts cannot be given one.")
-        weight = self.router.hidden.weight
-        expert = Adapter(self.channels, self.reduction).to(weight)
-        self.specific[name] = expert
-        return [expert, self.router.add(name)]
+    @property
+    def own(self) -> nn.ModuleDict:
+        """The experts by name; those of added tumors are among the specific ones."""
+        return self.specific
+
+    def add(self, name: str) -> nn.Module:
+        """A specific expert for a new tumor, which begins as no change at all; the router gets its row by itself."""
+        like = next(self.parameters())
+        self.specific[name] = Adapter(self.channels, self.reduction).to(like)
+        return self.specific[name]
 
     def forward(
         self, features: Tensor, text: Tensor, organs: tuple[Tensor, Tensor], tumor: Tensor, own: Own
