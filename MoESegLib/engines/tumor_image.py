@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..core.errors import PromptError
 from ..core.intensity import default_window, level_width
 from ..core.volume import Volume
 from ..models.mast_pro.config import COMPACT
@@ -23,6 +24,8 @@ from .grid3d import ModelGrid, from_block, sample
 AIR = -1000.0
 _MOST_SPREADS = 3.0
 """The second channel reaches from so many standard deviations below the mean to as many above."""
+_COLORED, _MOST_COLORED = 30, 0.15
+"""Gray levels between the channels of a colored pixel, and the share of these up to which an image counts as gray."""
 
 
 @dataclass(frozen=True)
@@ -130,3 +133,25 @@ def _matrix(volume: Volume, grid: ModelGrid) -> NDArray[np.float64]:
             matrix[axis, 3] = 0.0
             matrix[axis, :3] *= 1e-3
     return matrix
+
+
+def as_scalar(volume: Volume) -> tuple[Volume, str]:
+    """A color image as gray, with a note for the user; any other as it is, with "".
+
+    Ultrasound and scanned films are often stored in color without being colored. A Doppler box or a ruler in color is
+    taken along as gray.
+
+    Raises:
+        PromptError: much of it is colored: a photograph, endoscopy or stained tissue.
+    """
+    if not volume.color:
+        return volume, ""
+    colored = float(np.mean(np.ptp(volume.array, axis=-1) > _COLORED))
+    if colored > _MOST_COLORED:
+        raise PromptError(
+            f"This is a color picture ({colored:.0%} of it is colored), and tumors are looked for in gray images: CT, "
+            "MR, PET, ultrasound, mammograms. For photographs choose segmote-lite."
+        )
+    gray = np.rint(volume.array.mean(axis=-1)).astype(np.uint8)
+    note = f"{colored:.0%} of the image is colored; it was read as gray." if colored else ""
+    return Volume(gray, volume.ijk_to_ras, volume.modality, volume.name), note

@@ -93,26 +93,32 @@ def slab(
     shift -= shift[:, depth // 2 : depth // 2 + 1]
     away = np.abs(np.arange(depth) - depth // 2) / max(depth / 2, 1)
     size = 1 + np.float32(rng.uniform(-0.1, 0.25)) * away.astype(np.float32) ** 2
-    places = np.zeros((depth, height, width, 3), np.float32)
-    for axis, length in ((1, height), (2, width)):
-        column = [1, 1, 1]
-        column[axis] = length
-        line = (np.arange(length, dtype=np.float32) - length // 2).reshape(column)
-        places[..., axis] = line * size[:, None, None] + length // 2 + shift[axis - 1]
+    places = np.zeros((depth, height, width, 2), np.float32)  # columns first, as torch wants them, from -1 to 1
+    for axis, length in enumerate((height, width), start=1):
+        line = (np.arange(length, dtype=np.float32) - length // 2).reshape((1, -1, 1) if axis == 1 else (1, 1, -1))
+        where = line * size[:, None, None] + shift[axis - 1]
+        places[..., 2 - axis] = (where + length // 2) * np.float32(2 / (length - 1)) - 1
     quiet = ndimage.gaussian_filter(image, (0, _QUIET, _QUIET))
     body = organs > 0
     noise = 1.4826 * float(np.median(np.abs(image - quiet)[body])) if body.any() else 8.0
     drawn = ndimage.gaussian_filter(rng.standard_normal((depth, height, width), np.float32), 0.5, truncate=2.0)
     drawn = np.asarray(drawn * (1.2 * noise / float(drawn.std())), np.float32)
-    image = _sampled(quiet, torch.from_numpy(places), True, "border") + drawn
-    return image, _sampled(organs, torch.from_numpy(places), False, "border").astype(np.uint8)
+    parts = [
+        F.grid_sample(
+            torch.from_numpy(part.astype(np.float32))[None].expand(depth, 1, height, width),
+            torch.from_numpy(places), mode, "border", align_corners=True,
+        )[:, 0].numpy()
+        for part, mode in ((quiet, "bilinear"), (organs, "nearest"))
+    ]  # fmt: skip
+    return parts[0] + drawn, parts[1].astype(np.uint8)
 
 
-def _sampled(part: NDArray, places: torch.Tensor, linear: bool, padding: str = "zeros") -> NDArray[np.float32]:
-    """Values at voxels ``[D, H, W, 3]``."""
+def _sampled(part: NDArray[np.float32], places: torch.Tensor, linear: bool) -> NDArray[np.float32]:
+    """Values at voxels ``[D, H, W, 3]``, 0 outside."""
     sizes = torch.tensor(part.shape, dtype=torch.float32)
     # grid_sample wants the last axis first, and -1 to 1 from the first to the last voxel; a single slice lies at 0.
-    grid = torch.where(sizes > 1, 2 * places / (sizes - 1).clamp(min=1) - 1, places.new_zeros(()))
-    image = torch.from_numpy(np.ascontiguousarray(part, np.float32))[None, None]
+    is_one = sizes == 1
+    grid = places * torch.where(is_one, 0.0, 2 / (sizes - 1).clamp(min=1)) - torch.where(is_one, 0.0, 1.0)
+    image = torch.from_numpy(np.ascontiguousarray(part))[None, None]
     mode = "bilinear" if linear else "nearest"
-    return F.grid_sample(image, grid.flip(-1)[None], mode, padding, align_corners=True)[0, 0].numpy()
+    return F.grid_sample(image, grid.flip(-1)[None], mode, "zeros", align_corners=True)[0, 0].numpy()

@@ -25,6 +25,8 @@ from .tumor_store import Prepared, prepare
 from .tumor_synthesis import OrganBody, SyntheticCase, with_lesions
 
 SYNTHETIC_SLICES, SYNTHETIC_SLABS = "synthetic slices", "synthetic slabs"
+_SHIFT_HU = 12.0
+"""Standard deviation of a shift of all densities: those of 8-bit slices are known no better."""
 _LEAST_ORGAN = 25
 """Voxels of an organ in a slice, for a lesion to be drawn into it."""
 
@@ -333,7 +335,7 @@ def _channels(
         noise = rng.standard_normal(values.shape, np.float32)
         values = np.asarray(values + rng.uniform(2, 14) * unit * noise, np.float32)
     if scale.is_hounsfield:
-        changed = (values + rng.normal(0, 6)) * np.exp(rng.normal(0, 0.04))
+        changed = (values + rng.normal(0, _SHIFT_HU)) * np.exp(rng.normal(0, 0.04))
         return scale.channels(np.asarray(changed, np.float32))
     pixels = scale.channels(values)
     if rng.random() < 0.6:

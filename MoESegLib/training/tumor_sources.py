@@ -166,7 +166,8 @@ def slice_in_hounsfield(levels: NDArray, labels: NDArray) -> NDArray[np.float32]
     the air lies near level 125 instead of 2. Where no fat stands out (in lean patients) the organs are taken for
     110 HU, as in the portal venous phase. Over the 181 slices the peak of fat then comes out at a median of -107 HU
     (between -108 and -102 in half of them) and the organs at 90 HU. The steps of 8 bits (4 to 17 HU) are filled with
-    noise, so that a drawn lesion does not stand out by lacking them.
+    noise, so that a drawn lesion does not stand out by lacking them. On the demo CT, exported in both ways, differences
+    come out 3 and 6 % too small and all densities 25 and 40 HU too low.
 
     Args:
         levels, labels: ``[k, j, i]``; labels in BTCV's numbers.

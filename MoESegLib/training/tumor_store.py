@@ -123,13 +123,33 @@ def prepare(
     return found
 
 
+def prepare_source(
+    source: SourceImage, folder: Path, key: str, spacing: float, organs: NDArray[np.uint8] | None = None
+) -> Prepared:
+    """One image that is in memory.
+
+    Args:
+        folder: of the files; it is there.
+        key: of its files: equal keys stand for equal images.
+        organs: labels on :func:`~MoESegLib.engines.tumor_image.tumor_grid`, ``[r, a, s]``, in place of the source's.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    if not (folder / f"{key}.json").exists():
+        _store(source, folder, key, spacing, organs)
+    return _load(folder, key)
+
+
 def _key(case: LabeledCase, spacing: float) -> str:
     files = [path.stat() for path in (case.image_path, case.label_path)]
     sizes = " ".join(f"{entry.st_size} {entry.st_mtime_ns}" for entry in files)
     return content_key(f"{_VERSION} {case.dataset} {case.name} {spacing:g} {sizes}".encode())[:24]
 
 
-def _store(source: SourceImage, folder: Path, key: str, spacing: float) -> None:
+def _store(
+    source: SourceImage, folder: Path, key: str, spacing: float, placed: NDArray[np.uint8] | None = None
+) -> None:
     scale = scale_of(source.volume)
     grid = tumor_grid(source.volume, spacing)
     order = depth_first(grid.shape)
@@ -141,6 +161,8 @@ def _store(source: SourceImage, folder: Path, key: str, spacing: float) -> None:
         else labels_on_grid(array, source.volume, grid).transpose(order)
         for name, array in labels.items()
     }
+    if placed is not None:
+        arrays["organs"] = placed.transpose(order)
     prepared = Prepared(
         folder, key, source.name, source.patient, source.dataset, source.volume.modality, source.tumor,
         (spacing, spacing, spacing), image.shape, scale.of_units(),
