@@ -36,7 +36,7 @@ class MastProOutput:
 class MastPro(nn.Module):
     """A residual U-Net, organs added to its encoder, D-MoE blocks at its deepest levels, a head made by the text.
 
-    The compact network (:data:`.config.COMPACT` with 12 tumors and 24 organs) has 6.14 million parameters (12.3 MB in
+    The compact network (:data:`.config.COMPACT` with 19 tumors and 27 organs) has 6.14 million parameters (12.3 MB in
     half precision). Forward it takes 86 kFLOP a voxel (``FlopCounterMode``, two FLOP a multiply-add), in a patch of
     64 x 64 x 64 and in a slice of 192 x 192 alike.
 

@@ -102,7 +102,8 @@ class OrganTokens(nn.Module):
             return null, torch.ones(batch, 1, dtype=torch.bool, device=features.device)
         inside = masks.to(features.dtype).flatten(2)
         size = inside.sum(dim=-1)
-        means = inside @ features.flatten(2).transpose(1, 2) / size.clamp_min(1e-6)[..., None]
+        shares = inside / size.clamp_min(1e-6)[..., None]  # before the product, whose sums half precision may not hold
+        means = shares @ features.flatten(2).transpose(1, 2)
         tokens = self.project[level](means)
         for name, rows in own.items():
             tokens = tokens.index_copy(0, rows, self.own[name][level](means[rows]))  # pyright: ignore[reportIndexIssue]
