@@ -41,6 +41,7 @@ class Anatomy3D:
         region: voxels of the box around ``target`` and :data:`REACH_MM` more; the whole grid where there is no target.
         present: IDs of the organs in ``labels``.
         notes: sentences for the user about what is missing, unknown or suspicious.
+        is_absent: organs were given, but none in which the tumor lies, and it lies nowhere else: nothing to search.
     """
 
     labels: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Anatomy3D:
     region: Region
     present: tuple[str, ...]
     notes: tuple[str, ...]
+    is_absent: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -115,7 +117,9 @@ def anatomy_on_grid(
             target[found.place] |= found.mask
     counts = np.bincount(labels.ravel(), minlength=len(numbers) + 1)
     present = tuple(organ_id for organ_id, number in numbers.items() if counts[number])
-    return Anatomy3D(labels, target, region_around(target, spacing_of(grid)), present, tuple(notes.sentences))
+    region = region_around(target, spacing_of(grid))
+    is_absent = notes.says_absent and not target.any()
+    return Anatomy3D(labels, target, region, present, tuple(notes.sentences), is_absent)
 
 
 def dense_channels(target: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
@@ -183,7 +187,7 @@ def _placed(
         notes.unnamed(organ)
     part = _cut(volume, prompt)
     corners = part.to_ras(list(itertools.product(*((-0.5, size - 0.5) for size in part.size))))
-    cells = _cells(grid, corners)
+    cells = cells_within(grid, corners)
     mask = None if cells is None else _resampled(part, grid, *cells)
     if cells is None or mask is None:
         notes.outside(prompt.structure or organ.name)
@@ -211,7 +215,7 @@ def _cut(volume: Volume, prompt: MaskPrompt) -> Volume:
     return Volume(prompt.mask[extent_slices(extent)], matrix, modality="SEG", name=prompt.structure)
 
 
-def _cells(grid: ModelGrid, corners: NDArray[np.float64]) -> tuple[Triple, Triple] | None:
+def cells_within(grid: ModelGrid, corners: NDArray[np.float64]) -> tuple[Triple, Triple] | None:
     """First voxel and number of voxels of the part of a grid that RAS corners reach into, or None."""
     inverse = np.linalg.inv(grid.to_ras)
     voxels = corners @ inverse[:3, :3].T + inverse[:3, 3]

@@ -25,11 +25,16 @@ class AnatomyNotes:
     Args:
         record: the tumor to look for.
         side: the side asked for, or "".
+
+    Attributes:
+        sentences: what there is to say.
+        are_given: whether there was any organ that is known, be it outside the image or on the wrong side.
     """
 
     def __init__(self, record: TumorRecord, side: Side) -> None:
         self._record, self._side = record, side
         self.sentences: list[str] = []
+        self.are_given = False
 
     def unknown(self, structure: str) -> None:
         """A mask that is called what no organ is called."""
@@ -44,6 +49,7 @@ class AnatomyNotes:
 
     def outside(self, structure: str) -> None:
         """A mask that does not reach into the image."""
+        self.are_given = True
         self._add(f"The {_said(structure)} lies outside the image, so it is not used.")
 
     def check_sides(self, placed: Sequence[PlacedOrgan], volume: Volume) -> None:
@@ -67,6 +73,7 @@ class AnatomyNotes:
 
     def check_complete(self, placed: Sequence[PlacedOrgan], kept: Sequence[PlacedOrgan]) -> None:
         """Tell of organs of the tumor that were not given, or not on the side asked for."""
+        self.are_given |= bool(placed)
         organs = [organ_of_id(organ_id) for organ_id in self._record.organs]
         missing = [organ for organ in organs if all(found.organ is not organ for found in kept)]
         for organ in organs:
@@ -83,13 +90,23 @@ class AnatomyNotes:
                     "one alone."
                 )
         names = ", ".join(organ.name for organ in missing)
-        if len(missing) == len(organs):
+        if len(missing) == len(organs) and self.says_absent:
+            self._add(
+                f"Organs were given, but none in which a {self._record.name} lies ({names}), so nothing is searched. "
+                "Give that organ, or leave the organs out to search the whole image."
+            )
+        elif len(missing) == len(organs):
             self._add(
                 f"No organ of a {self._record.name} was found ({names}), so the whole image is searched. Results are "
                 "better with it."
             )
         elif missing:
             self._add(f"Not given: {names}. The search goes on without.")
+
+    @property
+    def says_absent(self) -> bool:
+        """Whether a tumor without its organ cannot be there: others were given, and it lies in organs only."""
+        return self.are_given and self._record.is_within_organs
 
     def _add(self, sentence: str) -> None:
         if sentence not in self.sentences:
