@@ -140,6 +140,12 @@ def parameters(network: MastPro) -> int:
     return sum(value.numel() for value in network.parameters())
 
 
+def modalities(data: TumorData) -> dict[str, list[str]]:
+    """DICOM codes of the images that a tumor is learned in; lesions are drawn into CT."""
+    found = {tumor: {image.modality for image in data.images if image.tumor == tumor} for tumor in data.tumors}
+    return {tumor: sorted(codes - {""} or {"CT"}) for tumor, codes in found.items()}
+
+
 def show(fraction: float, message: str, metrics: object) -> None:
     """A line for every measurement."""
     if metrics:
@@ -163,11 +169,12 @@ def write(network: MastPro, options: argparse.Namespace, data: TumorData, curve:
         "rate": options.rate,
         "images": {name: len([i for i in data.images if i.dataset == name]) for name in data.patients},
         "patients": {name: len(patients) for name, patients in data.patients.items()},
+        "taught": modalities(data),
         "licenses": licenses_of(options.data),
         "kept_back": dataclasses.asdict(best.held_out),
         "history": [dataclasses.asdict(epoch) for epoch in curve],
     }
-    details = {name: report[name] for name in ("steps", "best_steps", "images", "licenses", "kept_back")}
+    details = {name: report[name] for name in ("steps", "best_steps", "images", "taught", "licenses", "kept_back")}
     report["sha256"] = write_base(options.out, network, details)
     with atomic_path(options.out.with_suffix(".report.json")) as temporary:
         temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")

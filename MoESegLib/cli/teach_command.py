@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
     length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, help="images (1; on a GPU 8 or more) or 3D crops (4) a step")
+    parser.add_argument("--batch", type=int, help="images (1; on a GPU 8 or more), 3D crops (4) or patches (4) a step")
     parser.add_argument("--least-steps", type=int, help="of an epoch; few samples are seen several times")
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--threads", type=int, help="threads of PyTorch")

@@ -128,7 +128,7 @@ def _schedule(args: argparse.Namespace) -> TumorSchedule:
 
     given: dict[str, Any] = {"steps": args.least_steps, "rate": args.rate}
     if args.batch is not None:
-        given |= {"slices": args.batch, "volumes": max(1, args.batch // 3)}
+        given |= {"slices": args.batch - args.batch // 4, "volumes": args.batch // 4}
     return dataclasses.replace(DEFAULT_SCHEDULE, **{name: value for name, value in given.items() if value is not None})
 
 

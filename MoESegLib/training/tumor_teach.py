@@ -76,7 +76,7 @@ class TumorResult:
 
 
 def tumor_base(name: str = "mast-pro") -> MastPro:
-    """A MAST-Pro from the catalog, without any tumors that were added to it.
+    """A MAST-Pro from the catalog, without any tumors that were added to it, on a GPU if there is one.
 
     Raises:
         TrainingError: the model is none.
@@ -84,7 +84,7 @@ def tumor_base(name: str = "mast-pro") -> MastPro:
     """
     if model_card(name).architecture != "mast_pro":
         raise TrainingError(f"{name} is no MAST-Pro, so a tumor cannot be added to it. Choose --base mast-pro.")
-    return read_base(ensure_weights(name))[0]
+    return read_base(ensure_weights(name))[0].to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def teach_tumor(
