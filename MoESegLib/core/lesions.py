@@ -22,7 +22,7 @@ def split_lesions(patch: MaskPatch, voxel_volume: float, least_mm3: float = LEAS
         least_mm3: smaller parts are left out.
     """
     numbers, kept = _numbered(patch, voxel_volume, least_mm3)
-    boxes = ndimage.find_objects(numbers)
+    boxes = ndimage.find_objects(numbers) if kept else []
     found = []
     for number in kept:
         box = boxes[number - 1]
