@@ -84,7 +84,7 @@ def batch_of(
     )
     sentences, organs, numbers = [], [], []
     for sample, (no_text, no_anatomy) in zip(samples, drops, strict=True):
-        says = text and not no_text
+        says = text and not (no_text and sample.tumor not in network.added)  # without its number nothing is trained
         embedding = book.embedding_of(sample.tumor)
         sentences.append(embedding if says else np.zeros_like(embedding))
         numbers.append(sample.tumor if says and sample.tumor in network.tumors else None)

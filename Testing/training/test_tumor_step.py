@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from tumor_toy import ORGANS, TUMORS, ToySamples, toy_network
 
 from MoESegLib.core.tumors import TumorBook
 from MoESegLib.engines.anatomy3d import dense_channels
-from MoESegLib.models.mast_pro import MastPro
+from MoESegLib.models.mast_pro import MastPro, adapt_to
 from MoESegLib.models.mast_pro.dmoe import balance_loss
 from MoESegLib.training.tumor_kinds import TUMORS as DRAWN
 from MoESegLib.training.tumor_sources import REAL_SETS
@@ -110,6 +112,15 @@ def test_prompts_are_withheld_as_often_as_they_should_and_text_never_where_the_a
     assert torch.equal(bare, (batch.anatomy == 0).flatten(1).all(dim=1))
     assert abs(float(bare.float().mean()) - ANATOMY_DROPPED) < 0.06
     assert (batch_of([absent] * 400, book, network, sources).tumor >= 0).all()
+
+
+def test_an_added_tumor_always_comes_with_its_number(network: MastPro, book: TumorBook) -> None:
+    adapt_to(network, "brain_tumor")
+    sample = dataclasses.replace(drawn(1, True)[0], tumor="brain_tumor")
+    sources = [np.random.default_rng((1, number)) for number in range(60)]
+    batch = batch_of([sample] * 60, book, network, sources)
+    assert (batch.tumor == len(TUMORS)).all() and batch.text.flatten(1).any(dim=1).all()
+    assert learn(network, [batch], warm_up=False) > 0
 
 
 def test_what_is_withheld_from_all_is_withheld(network: MastPro, book: TumorBook) -> None:
