@@ -197,9 +197,12 @@ def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook) -
     asked = questions(case, contestants[0].engine.network.tumors)
     organs = organs_of(case)
     answers = []
+    is_long = not case.spec.is_synthetic and case.volume.shape[0] > 1  # minutes, without organs that say where to look
     for contestant in contestants:
         prompts = organs if contestant.organs else []
         for tumor, target in asked:
+            if is_long and contestant is not contestants[0] and not target.any():
+                continue
             others = [mask for name, mask in asked if name != tumor and mask.any()]
             found, refusal = predicted(contestant, case, [TextPrompt(records[tumor].name), *prompts])
             answers.append(scored(contestant, case, tumor, target, others, found, refusal))

@@ -20,6 +20,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +110,9 @@ def arguments() -> argparse.Namespace:
 
 def config_of(options: argparse.Namespace, data: TumorData) -> MastProConfig:
     """The network, for the tumors that the data hold."""
-    parts = {part: not getattr(options, f"no_{part}") for part in ("experts", "attention", "text", "anatomy")}
+    parts: dict[str, Any] = {
+        part: not getattr(options, f"no_{part}") for part in ("experts", "attention", "text", "anatomy")
+    }
     return MastProConfig(
         data.tumors,
         organ_ids(),
