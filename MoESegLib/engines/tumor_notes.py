@@ -37,7 +37,7 @@ def modality_note(volume: Volume, record: TumorRecord, taught: Mapping[str, Sequ
     Raises:
         PromptError: it is of a modality that this tumor was not taught in.
     """
-    fitting = tuple(taught.get(record.id, record.modalities))
+    fitting = tuple(code for code in taught.get(record.id, ()) if code) or record.modalities
     if volume.modality in fitting:
         return ""
     names = " or ".join(fitting)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from fakes import ThresholdModel
 from fakes3d import CENTER, BrightRegion, at, bright_ball, dice
-from tumor_tools import engine_with, find, inside, ramp_volume
+from tumor_tools import BrightLesions, engine_with, find, inside, organ, ramp_volume
 
-from MoESegLib.core.errors import PromptError
+from MoESegLib.core.errors import Cancelled, PromptError
+from MoESegLib.core.prompts import TextPrompt
 from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.engines.volume_engine import VolumeEngine
+from MoESegLib.session import Session
 from MoESegLib.session.refine import refine, start_prompt
 
 AXIAL = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -42,6 +46,30 @@ def test_a_proposal_of_mast_pro_starts_a_session_of_sam_med3d_that_clicks_correc
         assert session.undo()
         session.wait()
         np.testing.assert_array_equal(session.mask("Lesion_1"), before)
+
+
+def test_a_search_that_is_cancelled_leaves_the_mask_and_an_undone_one_brings_it_back() -> None:
+    volume = ramp_volume((24, 48, 48), AXIAL)
+    network, started, go_on = BrightLesions(), threading.Event(), threading.Event()
+    with Session(volume, engine_with(network), extent="volume", prefetch=False) as session:
+        liver = organ(volume, segment="A")
+        session.set_segment("A", [TextPrompt("liver tumor", segment="A"), liver])
+        session.wait()
+        before, windows = session.mask("A"), len(network.seen)
+        assert dice(before, inside(volume)) > 0.97
+        network.before = lambda: (started.set(), go_on.wait(30))
+        session.set_segment("A", [TextPrompt("liver tumor", segment="A"), organ(volume, radius=7.0, segment="A")])
+        assert started.wait(30)
+        session.cancel()
+        go_on.set()
+        with pytest.raises(Cancelled):
+            session.wait()
+        np.testing.assert_array_equal(session.latest("A").prediction.patch.to_array(volume.shape), before)
+        assert len(network.seen) == windows + 1
+        network.before = lambda: None
+        assert session.undo()
+        session.wait()
+        np.testing.assert_array_equal(session.mask("A"), before)
 
 
 def test_a_slice_model_starts_from_every_slice_of_a_lesion(volume: Volume) -> None:
