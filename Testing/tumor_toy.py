@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from MoESegLib.models.mast_pro import MastPro, MastProConfig, round_to_half
 from MoESegLib.training.cases import Case, Structure
 from MoESegLib.training.tumor_loop import TumorLoop, TumorSchedule, fresh_network
 from MoESegLib.training.tumor_patches import SYNTHETIC_SLICES, TumorSample
+from MoESegLib.training.tumor_step import batch_of, learn
 from MoESegLib.training.world import World
 
 TUMORS = ("liver_tumor", "kidney_tumor")
@@ -55,7 +58,7 @@ class ToySamples:
         target = np.zeros(shape, np.float32)
         for number, name in enumerate(TUMORS):
             low = np.array([4, 4, 4 + number * shape[2] // 2])
-            center = rng.integers(low, low + [9, 9, 1])
+            center = low + rng.integers(0, [9, 9, 1])
             if shape[0] == 1:
                 center[0] = 0
             ball = np.linalg.norm(places - center.reshape(3, 1, 1, 1), axis=0) <= self.radius
@@ -64,7 +67,7 @@ class ToySamples:
             if name != tumor or not is_absent:
                 gray[ball] += (0.4, -0.4)[number]
         sample = TumorSample(
-            np.stack([gray, gray**2]), target[None], organs, tumor, "CT", (2.0,) * 3, SYNTHETIC_SLICES,
+            np.stack([gray, gray**2]), target[None], organs, tumor, "CT", (2.0, 2.0, 2.0), SYNTHETIC_SLICES,
             f"p{rng.integers(3)}", "toy", is_absent,
         )  # fmt: skip
         self.drawn.append(sample)
@@ -83,9 +86,24 @@ def toy_loop(folder: Path, network: MastPro | None = None, data: Any = None, pla
     return TumorLoop(network, data, toy_probes(), book, plan, "toy", folder / "run.safetensors", alone, 0.0)
 
 
-def toy_base(seed: int = 0) -> MastPro:
-    """As a file of it would give it."""
-    network = toy_network(seed)
+def toy_base() -> MastPro:
+    """A network that learned the toy for some seconds, as its file would give it."""
+    return copy.deepcopy(_taught_base())
+
+
+@cache
+def _taught_base() -> MastPro:
+    network, book, samples = toy_network(), TumorBook.load(), ToySamples()
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    network.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for step in range(30):
+            drawn = [samples.draw(np.random.default_rng((5, step, row)), False) for row in range(3)]
+            optimizer.zero_grad()
+            learn(network, [batch_of(drawn, book, network)], warm_up=False)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
     round_to_half(network)
     return network.eval()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 import torch
-from tumor_toy import toy_base, toy_cases
+from tumor_toy import toy_base, toy_volume
 
 from MoESegLib.cli import main
+from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.segmentation_file import SegmentRecord, write_segmentation
 from MoESegLib.engines.taught_tumors import taught_files, taught_path
 from MoESegLib.models.mast_pro import base_sha256, read_delta
@@ -25,13 +26,14 @@ def folder(tmp_path: Path, home: Path):
     threads = torch.get_num_threads()
     folder = tmp_path / "cases"
     folder.mkdir()
-    for case in toy_cases():
-        image = sitk.GetImageFromArray(case.image.array)
+    for number in range(5):
+        volume, ball = toy_volume(number)
+        image = sitk.GetImageFromArray(volume.array)
         image.SetSpacing((2.0, 2.0, 2.0))
         image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # LPS of a matrix that is diagonal in RAS
-        sitk.WriteImage(image, folder / f"{case.name}.nrrd")
-        lesions = [SegmentRecord(entry.name, entry.name, entry.patch) for entry in case.labels]
-        write_segmentation(folder / f"{case.name}.seg.nrrd", case.image, lesions)
+        sitk.WriteImage(image, folder / f"p{number}.nrrd")
+        lesion = SegmentRecord("lesion", "lesion", MaskPatch.of(ball))
+        write_segmentation(folder / f"p{number}.seg.nrrd", volume, [lesion])
     yield folder
     torch.set_num_threads(threads)
 
