@@ -47,7 +47,7 @@ from MoESegLib.training.tumor_patches import TumorData, TumorPlan
 
 NO_ANATOMY = "no-anatomy"
 TOLERANCE_MM = 2.0
-_SYNONYM_CASES = 5
+_SYNONYM_CASES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,14 +251,14 @@ def scored(
 
 
 def synonyms(contestant: Contestant, data: Path, specs: Sequence[HeldOutSpec], book: TumorBook) -> str:
-    """Whether all names of a tumor find the same voxels."""
+    """Whether all names of a tumor find the same voxels, where the usual name finds any."""
     chosen = [spec for spec in specs if spec.is_synthetic][:_SYNONYM_CASES]
     records = {record.id: record for record in book.records}
     asked = same = 0
     for case in load_held_out(data, chosen):
         for tumor, _ in questions(case, contestant.engine.network.tumors)[:1]:
-            names = [records[tumor].name.upper(), *records[tumor].synonyms]
             first, _ = predicted(contestant, case, [TextPrompt(records[tumor].name), *organs_of(case)])
+            names = [records[tumor].name.upper(), *records[tumor].synonyms] if first.any() else []
             for name in names:
                 found, _ = predicted(contestant, case, [TextPrompt(name), *organs_of(case)])
                 asked += 1
