@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.cancel import CancelToken, ProgressCallback
@@ -56,8 +57,16 @@ def kept_path(volume: Volume) -> Path:
     return models_home() / "cache" / "anatomy" / f"{key}.nii.gz"
 
 
-def segment_organs(volume: Volume, progress: ProgressCallback | None = None, cancel: CancelToken | None = None) -> Path:
+def segment_organs(
+    volume: Volume,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+    program: Sequence[str] = (),
+) -> Path:
     """The label map of an image's organs, from an earlier run or a new one. Ask the user first (:data:`CONSENT`).
+
+    Args:
+        program: how the command line begins; by default the TotalSegmentator that the shell would find.
 
     Raises:
         ResourceError: TotalSegmentator is not installed, or failed; the message holds its last words.
@@ -68,8 +77,8 @@ def segment_organs(volume: Volume, progress: ProgressCallback | None = None, can
     task, kept = task_for(volume), kept_path(volume)
     if kept.exists():
         return kept
-    program = installed_program()
-    if program is None:
+    found = installed_program()
+    if not program and found is None:
         raise ResourceError(
             f"{PROGRAM} is not installed. Install it (pip install TotalSegmentator), or give organs as files: a "
             ".seg.nrrd, a label map of TotalSegmentator, or its folder of masks."
@@ -80,7 +89,8 @@ def segment_organs(volume: Volume, progress: ProgressCallback | None = None, can
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             image, labels = Path(folder) / "image.nii.gz", Path(folder) / "labels.nii.gz"
             volume.write(image)
-            command = [program, "-i", str(image), "-o", str(labels), "--ml", "--fast", "--task", task]
+            start = program or [str(found)]
+            command = [*start, "-i", str(image), "-o", str(labels), "--ml", "--fast", "--task", task]
             _run(command, Path(folder) / "log.txt", _environment(Path(folder)), progress, cancel or CancelToken())
             if not labels.exists():
                 raise ResourceError(f"{PROGRAM} ended without a result. Run it by hand on the image to see why.")
