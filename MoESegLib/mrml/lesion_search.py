@@ -106,7 +106,7 @@ class LesionSearch:
         places: list[tuple[Any, str, Organ, str]] = []
         if parameters.anatomy is not None:
             places += [(parameters.anatomy, *one) for one in organs_of(parameters.anatomy)]
-        painted = organ_named(parameters.organ) if self._is_is_painted() else None
+        painted = organ_named(parameters.organ) if self._is_painted() else None
         if painted is not None:
             places.append((parameters.segmentation, parameters.organ_segment, painted, parameters.organ))
         for segmentation, segment_id, organ, name in places:
@@ -181,7 +181,7 @@ class LesionSearch:
                 prompts.append(painted)
         return prompts, notes
 
-    def _painted(self) -> bool:
+    def _is_painted(self) -> bool:
         """Whether a segment was chosen as a painted organ."""
         parameters = self._workbench.parameters
         known = parameters.segmentation is not None and parameters.organ_segment in segment_ids(parameters.segmentation)

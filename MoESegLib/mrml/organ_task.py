@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import slicer
+
 from ..core.anatomy_files import read_anatomy
 from ..core.errors import MoESegError, PromptError
 from ..core.geometry import Extent
@@ -14,7 +16,6 @@ from ..core.results import MaskPatch
 from ..core.structures import find_structure
 from ..session.background import BackgroundTask
 from ..session.worker import Worker
-from .segmentations import add_segment, segment_of
 from .terminology import set_structure
 from .volumes import volume_from_node
 from .writer import oriented_image
@@ -42,7 +43,7 @@ class OrganTask:
         return None if self._task is None else self._task[1].progress
 
     def why_not(self) -> str:
-        """Why it cannot be run on the chosen image, or ""."""
+        """Why it cannot be run on the chosen image, or an empty text."""
         if self._workbench.parameters.volume is None:
             return "Choose an image first."
         if self._task is not None:
@@ -124,7 +125,9 @@ def organ_segmentation(scene: Any, name: str, organs: Sequence[MaskPrompt]) -> A
     if segmentation.GetDisplayNode() is not None:
         segmentation.GetDisplayNode().SetVisibility(False)
     for organ in organs:
-        segment = segment_of(segmentation, add_segment(segmentation, organ.structure))
+        # Not an empty segment to fill: that would share its layer, and a label value, with those before.
+        segment = slicer.vtkSegment()
+        segment.SetName(organ.structure)
         structure = find_structure(organ.structure)
         if structure is not None:
             set_structure(segment, structure)
@@ -133,6 +136,7 @@ def organ_segmentation(scene: Any, name: str, organs: Sequence[MaskPrompt]) -> A
         if organ.ijk_to_ras is not None:
             image = oriented_image(MaskPatch(extent, organ.mask), organ.ijk_to_ras)
             segment.AddRepresentation("Binary labelmap", image)
+        segmentation.GetSegmentation().AddSegment(segment)
     return segmentation
 
 
