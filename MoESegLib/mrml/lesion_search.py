@@ -69,6 +69,12 @@ class LesionSearch:
         """Whether the chosen model looks for lesions."""
         return self.is_model(self._workbench.parameters.model)
 
+    def stamp(self) -> object:
+        """Differs after organs, or what a search needs of them, may have changed; cheap enough for a timer."""
+        parameters = self._workbench.parameters
+        nodes = [node for node in (parameters.anatomy, parameters.segmentation) if node is not None]
+        return tuple(int(node.GetSegmentation().GetMTime()) for node in nodes) if self.is_chosen else ()
+
     def phrases(self) -> tuple[str, ...]:
         """Names of the tumors to choose from: those that the weights were taught, all while they are not loaded."""
         session = self._session()

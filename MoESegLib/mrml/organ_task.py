@@ -17,7 +17,6 @@ from ..core.structures import find_structure
 from ..session.background import BackgroundTask
 from ..session.worker import Worker
 from .terminology import set_structure
-from .volumes import volume_from_node
 from .writer import oriented_image
 
 if TYPE_CHECKING:
@@ -44,13 +43,14 @@ class OrganTask:
 
     def why_not(self) -> str:
         """Why it cannot be run on the chosen image, or an empty text."""
-        if self._workbench.parameters.volume is None:
-            return "Choose an image first."
+        session = self._workbench.session
         if self._task is not None:
             return "TotalSegmentator runs."
+        if session is None:
+            return self._workbench.why_not()
         try:
-            _task_for(volume_from_node(self._workbench.parameters.volume))
-        except MoESegError as error:
+            _task_for(session.volume)
+        except PromptError as error:
             return str(error)
         return ""
 
@@ -58,11 +58,11 @@ class OrganTask:
         """What the user must agree to; "" if the organs of this image are known from an earlier run.
 
         Raises:
-            PromptError: it cannot be run on the image.
+            MoESegError: no session yet, or it cannot be run on the image.
         """
         from ..engines.totalsegmentator import CONSENT, kept_path
 
-        volume = volume_from_node(self._workbench.parameters.volume)
+        volume = self._workbench.ready().volume
         _task_for(volume)
         return "" if kept_path(volume).exists() else CONSENT
 
@@ -73,20 +73,20 @@ class OrganTask:
             program: how the command line begins; by default the TotalSegmentator that the shell would find.
 
         Raises:
-            PromptError: it cannot be run on the image, or runs already.
+            MoESegError: no session yet, it cannot be run on the image, or runs already.
         """
         from ..engines.totalsegmentator import segment_organs
 
+        session = self._workbench.ready()
         reason = self.why_not()
         if reason:
             raise PromptError(reason)
-        node = self._workbench.parameters.volume
-        shared = volume_from_node(node)
-        volume = dataclasses.replace(shared, array=shared.array.copy())  # the node's voxels may change meanwhile
+        # The node's voxels may change meanwhile.
+        volume = dataclasses.replace(session.volume, array=session.volume.array.copy())
         task = _task_for(volume)
         self._worker = self._worker or Worker()
         self._task = (
-            node,
+            session.volume_node,
             BackgroundTask(
                 self._worker,
                 "TotalSegmentator",
