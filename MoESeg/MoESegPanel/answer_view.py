@@ -48,7 +48,7 @@ class AnswerView:
         workbench = self.panel.workbench
         answer = workbench.answers.get(workbench.parameters.segment)
         refusal = self.panel.tumors.refusal()
-        reason = _("<b>Not searched.</b> {reason}<br>").format(reason=html.escape(refusal)) if refusal else ""
+        reason = _("<b>Not searched.</b> {reason}<br><br>").format(reason=html.escape(refusal)) if refusal else ""
         self.ui.answerLabel.text = reason + self.text(answer)
         for box, value in (
             (self.ui.changesCheckBox, workbench.parameters.show_changes),

@@ -13,12 +13,13 @@ class LesionView:
         self.ui = ui
         self.panel = panel
         self._listed = []
+        self._model = None
         connect(ui.measureButton, "clicked()", self.measure)
         connect(ui.copyLesionsButton, "clicked()", self.onCopy)
         connect(ui.refineButton, "clicked()", self.onRefine)
         connect(ui.separateButton, "clicked()", self.onSeparate)
         connect(ui.removeLesionButton, "clicked()", self.onRemove)
-        connect(ui.refineSelector, "activated(int)", lambda index: self.refresh_buttons())
+        connect(ui.refineSelector, "activated(int)", self.onModel)
         connect(ui.lesionTable, "itemSelectionChanged()", self.onSelection)
         ui.lesionTable.setColumnCount(4)
         ui.lesionTable.setHorizontalHeaderLabels(
@@ -72,6 +73,10 @@ class LesionView:
         if lesion is not None and self.panel.install_dependencies():
             self.panel.run(lambda: self.panel.workbench.lesions.refine(lesion, model))
 
+    def onModel(self, index):
+        self._model = self.ui.refineSelector.itemData(index)
+        self.refresh_buttons()
+
     def onSeparate(self):
         together = [lesion for lesion in self._listed if lesion.part is not None]
         self.panel.run(lambda: self.panel.workbench.lesions.separate(together))
@@ -102,8 +107,8 @@ class LesionView:
         return self._listed[row] if 0 <= row < len(self._listed) else None
 
     def chosen_model(self):
-        """The model that would answer clicks."""
-        return self.ui.refineSelector.itemData(self.ui.refineSelector.currentIndex)
+        """The model that would answer clicks: the user's choice, else the one that suits the image."""
+        return self._model or self.panel.workbench.lesions.refiner()
 
     # Showing
 
@@ -112,8 +117,8 @@ class LesionView:
         from MoESegLib.mrml.lesion_list import REFINERS
 
         models = self.panel.workbench.models
-        chosen = self.chosen_model() or REFINERS[0]
-        fill(self.ui.refineSelector, REFINERS, [models.card(name).title for name in REFINERS], chosen)
+        titles = [models.card(name).title for name in REFINERS]
+        fill(self.ui.refineSelector, REFINERS, titles, self.chosen_model())
         reason = "" if self.panel.segment_ids() else _("There are no segments yet.")
         enable(self.ui.measureButton, reason)
         enable(self.ui.copyLesionsButton, reason)
@@ -132,8 +137,9 @@ class LesionView:
         none = _("Select a lesion in the table first.") if self.selected() is None else ""
         busy = _("Wait for the answer, or cancel it.") if self.panel.workbench.is_busy else ""
         missing = ""
-        if self.chosen_model() and models.state(self.chosen_model()) != "installed":
-            title = models.card(self.chosen_model()).title
+        model = self.chosen_model()
+        if models.state(model) != "installed":
+            title = models.card(model).title
             missing = _("{title} is not on this computer. Choose it under 'Model' and get it.").format(title=title)
         enable(self.ui.refineButton, none or missing or busy)
         enable(self.ui.removeLesionButton, none or busy)

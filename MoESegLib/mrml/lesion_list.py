@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ from ..core.lesions import split_lesions
 from ..core.measure import LesionMeasures, measure
 from ..core.results import MaskPatch
 from ..core.terminology import TERMINOLOGY_TAG
-from ..session.refine import start_prompt
 from .edits import Edit
+from .lesion_start import is_started, lesion_start, united
 from .scene_session import LESIONS, SceneSession
 from .segmentations import (
     add_segment,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 FINDER = "mast-pro"
 """The engine whose answers hold several lesions in one segment."""
-REFINERS = ("segmote-lite", "sam-med3d")
-"""Models that correct a lesion with clicks, starting from its mask."""
+REFINERS = ("sam-med3d", "segmote-lite")
+"""Models that correct a lesion with clicks, starting from its mask: the first for volumes, the other for slices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class LesionList:
         if session is None or self._workbench.parameters.volume is None:
             return []
         names = {segment_of(segmentation, key).GetName() for key in segment_ids(segmentation)}
-        rows = []
+        rows: list[Lesion] = []
         for segment_id in segment_ids(segmentation):
             name = str(segment_of(segmentation, segment_id).GetName())
             number = 0
@@ -87,7 +88,15 @@ class LesionList:
                     while (shown := f"{name} {number}") in names:
                         number += 1
                 rows.append(Lesion(segment_id, shown, measures, part))
-        return rows
+        return _in_order(rows)
+
+    def refiner(self) -> str:
+        """The model that suits the image, of those that are on this computer."""
+        session = self._workbench.session
+        is_flat = session is not None and min(session.volume.size) < 2
+        names = REFINERS[1:] if is_flat else REFINERS
+        here = (name for name in names if self._workbench.models.state(name) == "installed")
+        return next(here, names[0])
 
     def jump_to(self, lesion: Lesion) -> None:
         """Show the middle of a lesion in the slice views."""
@@ -147,7 +156,8 @@ class LesionList:
         """
         self._check_free([lesion])
         self._waiting = lesion, model
-        self._workbench.select(model=model, extent="volume")
+        is_3d = self._workbench.models.card(model).dimension == "3d"
+        self._workbench.select(model=model, extent="volume" if is_3d else "slice")
 
     def pump(self) -> list[str]:
         """Begin what waited for its model; returns messages for the user."""
@@ -178,13 +188,17 @@ class LesionList:
 
     def _begin(self, session: SceneSession, lesion: Lesion) -> None:
         if lesion.part is not None:
-            prompt = start_prompt(session.volume, lesion.part, LESIONS)
-            session.edit(Edit(LESIONS, (prompt,), drawing=lesion.part, prepare=lambda: self._start(lesion), waits=True))
+            prompt, drawing = lesion_start(session, lesion.part, LESIONS)
+            session.edit(Edit(LESIONS, (prompt,), drawing=drawing, prepare=lambda: self._start(lesion), waits=True))
             return
-        if not session.prompts(lesion.segment):
-            patch = self._patch(lesion)
-            prompt = start_prompt(session.volume, patch, lesion.segment)
-            session.edit(Edit(lesion.segment, (prompt,), drawing=patch, waits=True))
+        before = session.prompts(lesion.segment)
+        if not is_started(session, before):
+            prompt, drawing = lesion_start(session, self._patch(lesion), lesion.segment)
+            answer = self._workbench.result(lesion.segment)
+            if before and answer is not None:  # of other slices
+                drawing = united(answer.prediction.patch, drawing)
+            expert = session.expert_of(lesion.segment)
+            session.edit(Edit(lesion.segment, (*before, prompt), expert, drawing, waits=True))
         self._start(lesion)
 
     def _start(self, lesion: Lesion) -> str:
@@ -223,3 +237,11 @@ class LesionList:
             raise PromptError("A prediction runs. Wait for its answer, or cancel it.")
         for lesion in lesions:
             check_unlocked(self._workbench.parameters.segmentation, lesion.segment)
+
+
+def _in_order(lesions: Sequence[Lesion]) -> list[Lesion]:
+    """Lesions of one name by their number, wherever their segments are; otherwise as they come."""
+    split = [re.fullmatch(r"(.*) (\d+)", lesion.name) for lesion in lesions]
+    bases = [lesion.name if found is None else found[1] for lesion, found in zip(lesions, split, strict=True)]
+    keys = [(bases.index(base), int(found[2]) if found else 0) for base, found in zip(bases, split, strict=True)]
+    return [lesions[index] for index in sorted(range(len(lesions)), key=keys.__getitem__)]

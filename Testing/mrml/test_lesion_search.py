@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import slicer
+from fakes import ThresholdModel
 from fakes3d import CENTER, BrightRegion
 from mrml_tools import OneModel, brush
 from tumor_tools import BrightLesions, engine_with, inside, ramp_volume
@@ -16,6 +17,7 @@ from MoESegLib.core.errors import LockedError, PromptError
 from MoESegLib.core.prompts import PointPrompt
 from MoESegLib.core.results import MaskPatch
 from MoESegLib.core.volume import Volume
+from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.engines.volume_engine import VolumeEngine
 from MoESegLib.mrml.segmentations import (
     COMPLETED,
@@ -298,14 +300,45 @@ def test_a_lesion_that_has_its_own_segment_is_refined_in_it(bench) -> None:
     bench.lesions.separate(bench.lesions.lesions())
     bench.finish()
     first = mask(bench, "liver tumor 1")
-    bench.lesions.refine(bench.lesions.lesions()[0], "segmote-lite")
+    bench.lesions.refine(bench.lesions.lesions()[0], "sam-med3d")
     bench.finish()
     assert names(bench) == ["liver tumor", "liver tumor 1", "liver tumor 2"]
     assert np.array_equal(mask(bench, "liver tumor 1"), first)
     assert len(bench.session.prompts(bench.parameters.segment)) == 1
-    bench.lesions.refine(bench.lesions.lesions()[0], "segmote-lite")
+    bench.lesions.refine(bench.lesions.lesions()[0], "sam-med3d")
     bench.finish()
     assert len(bench.session.prompts(bench.parameters.segment)) == 1
+
+
+def test_a_model_of_slices_corrects_the_slice_in_view_and_leaves_the_others(bench, scene, volume, monkeypatch) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    node.SetOrientationToAxial()
+    find(bench)
+    own = bench.lesions.lesions()[0].part.to_array(volume.shape)
+    model = ThresholdModel(frozenset({"point", "box", "mask"}), refines=True)
+    monkeypatch.setattr(bench.models, "_load", lambda name: SliceEngine(model))
+    node.JumpSliceByOffsetting(*volume.to_ras((20, 20, 2)))
+    bench.lesions.refine(bench.lesions.lesions()[0], "segmote-lite")
+    assert any("does not show the lesion" in message for message in bench.finish().messages)
+    before = own
+    for index in (11, 13):
+        place = np.argwhere(own[index])[:, ::-1].mean(axis=0).round()
+        node.JumpSliceByOffsetting(*volume.to_ras((*place, index)))
+        bench.lesions.refine(bench.lesions.lesions()[0], "segmote-lite")
+        bench.finish()
+        assert np.array_equal(mask(bench, "liver tumor 1"), before)
+        ras = tuple(volume.to_ras((*place, index)))
+        bench.add(PointPrompt(ras, False, plane="axial", segment=bench.parameters.segment))
+        bench.finish()
+        after = mask(bench, "liver tumor 1")
+        assert np.flatnonzero((after != before).any(axis=(1, 2))).tolist() == [index]
+        before = after
+    kinds = [prompt.kind for prompt in bench.session.prompts(bench.parameters.segment)]
+    assert kinds == ["mask", "point", "mask", "point"]
+    for _ in range(4):
+        bench.session.undo()
+        bench.finish()
+    assert names(bench) == ["liver tumor"]
 
 
 def test_a_finished_segment_keeps_its_lesions(bench) -> None:
