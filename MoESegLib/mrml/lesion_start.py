@@ -19,8 +19,8 @@ from .views import slice_in_view
 def lesion_start(session: SceneSession, lesion: MaskPatch, segment: str) -> tuple[MaskPrompt, MaskPatch]:
     """A lesion as the first guess of a segment, and the voxels that answers to it replace.
 
-    A model of slices gets the cross-section on the slice in view alone. Asked about slices on which nothing was
-    clicked, it made a lesion of 2 mL in a liver one of 19 mL that ran along the skin.
+    A model of slices gets the cross-section on the slice in view alone. Asked about all slices of a lesion, it would
+    draw those anew on which nobody clicked: 2 mL in a liver became 17 mL.
 
     Raises:
         PromptError: the slice in view does not show the lesion.
