@@ -263,7 +263,7 @@ class MaskPrompt(Prompt):
 
     @cached_property
     def _digest(self) -> str:
-        """Of the voxels, which never change: the organs of a trunk take 60 ms each time they are asked for."""
+        """Of the voxels, which never change: 29 organs of a trunk take 0.13 s each time they are asked for."""
         return hashlib.blake2b(self.mask.tobytes(), digest_size=16).hexdigest()
 
     def __eq__(self, other: object) -> bool:

@@ -77,7 +77,7 @@ def stored_prompts(segment: slicer.vtkSegment, segment_id: str, world_from_local
 
 @lru_cache(maxsize=8)
 def _read(text: str, segment_id: str, world_from_local: bytes) -> tuple[tuple[Prompt, ...], str | None]:
-    """Prompts and expert of a tag. Remembered: the panel asks for them whenever it is drawn anew, and unpacking the
+    """Prompts and expert of a tag. Remembered: the panel asks for them whenever it is drawn anew, and unpacking 29
     organs of a trunk takes 0.2 s."""
     data = json.loads(text)
     items = data["prompts"] if isinstance(data, dict) else data  # a list was written by the command line
