@@ -141,6 +141,24 @@ class MoESegLogic(ScriptedLoadableModuleLogic):
             self._missing = self.findMissing()
         return self._missing
 
+    def whyNoTotalSegmentator(self):
+        """Why TotalSegmentator cannot be run from here, or an empty text."""
+        if hasattr(slicer.modules, "totalsegmentator"):
+            return ""
+        return _("Install the extension 'TotalSegmentator' in the Extensions Manager, and restart Slicer.")
+
+    def totalSegmentatorProgram(self):
+        """How TotalSegmentator is started in this Slicer. Its extension installs the Python package, if it must."""
+        import shutil
+        import sysconfig
+
+        if importlib.util.find_spec("totalsegmentator") is None:
+            slicer.util.getModuleLogic("TotalSegmentator").setupPythonRequirements()
+        script = Path(sysconfig.get_path("scripts")) / "TotalSegmentator"
+        found = [path for path in (script, script.with_suffix(".exe")) if path.exists()]
+        python = shutil.which("PythonSlicer")
+        return [python, str(found[0])] if python and found else []
+
     def findMissing(self):
         """Look the requirements up in this Python."""
         requirements = Path(slicer.util.modulePath("MoESeg")).parent / "Resources" / "requirements.txt"

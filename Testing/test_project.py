@@ -54,5 +54,5 @@ def test_every_model_with_a_network_can_be_named() -> None:
     from MoESegLib.weights import model_cards
 
     networks = {"lite_medsam", "segmote_lite", "segmote", "sam_vit_b", "sam_vit_l", "sam_vit_h", "minilm"}
-    networks |= {"sam_med3d", "sam_med3d_moe"}
+    networks |= {"sam_med3d", "sam_med3d_moe", "mast_pro"}
     assert {card.architecture for card in model_cards().values()} <= networks

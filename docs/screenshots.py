@@ -353,7 +353,46 @@ def organs(studio: Studio) -> None:
     save(studio.whole(), "panel-dark")
 
 
-PAGES = {page.__name__: page for page in (first_steps, clicks, overlap, lesions, models, teaching, organs)}
+def tumors(studio: Studio) -> None:
+    """MAST-Pro on lesions that are drawn into the liver of the sample CT, and the first of them about to be refined."""
+    from MoESegLib.core.anatomy_files import read_anatomy
+    from MoESegLib.mrml.organ_task import organ_segmentation
+
+    studio.open_ct()
+    draw_lesions(studio)
+    scene = studio.harness.scene
+    organ_segmentation(scene, "Organs of the CT", read_anatomy(resource_path("Demo", "labels.nii.gz")))
+    studio.harness.choose(studio.ui.modelSelector, "MAST-Pro compact (our implementation of the published idea)")
+    studio.settle()
+    studio.harness.choose(studio.ui.anatomySelector, "Organs of the CT")
+    studio.harness.type(studio.ui.tumorSelector, "liver metastases", enter=True)
+    studio.press("findButton")
+    studio.harness.select_row(studio.ui.lesionTable, 0)
+    studio.settle()
+    lesion = studio.panel.workbench.lesions.lesions()[0]
+    studio.center, studio.zoom = lesion.measures.center_ras or CENTER, 1.35
+    save(studio.beside("tumorSection", "answerSection", "lesionSection").quantize(256), "panel-tumors")
+
+
+def draw_lesions(studio: Studio) -> None:
+    """Metastases that no patient has, by the recipe of ``docs/synthetic-tumors.md``, in the image of the scene."""
+    from slicer.util import updateVolumeFromArray  # type: ignore[import-not-found]
+
+    from MoESegLib.core.organs import organ_labels
+    from MoESegLib.training.tumor_kinds import kind_named
+    from MoESegLib.training.tumor_synthesis import OrganBody, with_lesions
+
+    ct = Volume.read(resource_path("Demo", "MoESegDemoCT.nrrd"))
+    labels = Volume.read(resource_path("Demo", "labels.nii.gz"))
+    organs = organ_labels(resample_nearest(labels.array, labels.ijk_to_ras, ct).astype(np.uint8), "total")
+    i, j, k = ct.spacing
+    body = OrganBody(ct.array.astype(np.float32), organs, (k, j, i))
+    drawn = with_lesions(body, [kind_named("liver_tumor")], np.random.default_rng(5), counts=[3])
+    updateVolumeFromArray(studio.panel.volume, drawn.image.round().astype(ct.array.dtype))
+    studio.settle()
+
+
+PAGES = {page.__name__: page for page in (first_steps, clicks, overlap, lesions, models, teaching, organs, tumors)}
 
 
 def make(name: str) -> None:

@@ -47,7 +47,9 @@ class AnswerView:
         """Show the answer for the selected segment."""
         workbench = self.panel.workbench
         answer = workbench.answers.get(workbench.parameters.segment)
-        self.ui.answerLabel.text = self.text(answer)
+        refusal = self.panel.tumors.refusal()
+        reason = _("<b>Not searched.</b> {reason}<br><br>").format(reason=html.escape(refusal)) if refusal else ""
+        self.ui.answerLabel.text = reason + self.text(answer)
         for box, value in (
             (self.ui.changesCheckBox, workbench.parameters.show_changes),
             (self.ui.confidenceCheckBox, workbench.parameters.show_confidence),
@@ -63,15 +65,16 @@ class AnswerView:
 
     def text(self, answer):
         """The answer in words."""
+        finds = self.panel.workbench.search.is_chosen
         if not self.panel.has_segment():
-            return _("Select or add a segment, then place a prompt.")
+            return _("Choose what to look for.") if finds else _("Select or add a segment, then place a prompt.")
         if self.panel.selected_is_locked():
             return _("This segment is accepted and locked: neither prompts nor neighbors change it.")
         if answer is None:
-            return _("No answer yet. Place a prompt on the target.")
+            return _("No answer yet.") if finds else _("No answer yet. Place a prompt on the target.")
         result = answer.result
         who = f"<b>{html.escape(self.panel.model_title())}</b>"
-        if result.alternatives:
+        if result.alternatives or result.expert != "base":
             who = _("{model}, expert <b>{expert}</b>").format(model=who, expert=html.escape(result.expert))
         sure = _("does not say how sure it is")
         if result.confidence is not None:

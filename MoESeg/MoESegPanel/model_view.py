@@ -23,7 +23,9 @@ class ModelView:
         connect(ui.removeModelButton, "clicked()", self.onRemove)
 
     def onModel(self, index):
-        self.panel.run(lambda: self.panel.workbench.select(model=self.ui.modelSelector.itemData(index)))
+        workbench, name = self.panel.workbench, self.ui.modelSelector.itemData(index)
+        extent = "volume" if workbench.search.is_model(name) else None  # lesions are looked for in the whole image
+        self.panel.run(lambda: workbench.select(model=name, extent=extent))
 
     def onExpert(self, index):
         name = self.ui.expertSelector.itemData(index) or None

@@ -14,6 +14,7 @@ from .prompt_view import PromptView
 from .segments_view import SegmentsView
 from .shortcuts import Shortcuts
 from .teach_view import TeachView
+from .tumor_view import TumorView
 
 
 class Panel:
@@ -27,6 +28,7 @@ class Panel:
         self.segments = SegmentsView(ui, self)
         self.models = ModelView(ui, self)
         self.prompts = PromptView(ui, self, self.icon)
+        self.tumors = TumorView(ui, self)
         self.answers = AnswerView(ui, self, self.icon)
         self.lesions = LesionView(ui, self)
         self.experts = ExpertsView(ui, self)
@@ -35,6 +37,7 @@ class Panel:
             self.segments,
             self.models,
             self.prompts,
+            self.tumors,
             self.answers,
             self.lesions,
             self.experts,
@@ -44,7 +47,7 @@ class Panel:
             {
                 **{name: lambda name=name: self.prompts.toggle(name) for name in ("positive", "negative", "box")},
                 **{name: lambda name=name: self.prompts.toggle(name) for name in ("scribble", "lasso")},
-                "text": ui.textEdit.setFocus,
+                "text": self.focus_text,
                 "automatic": self.prompts.onAutomatic,
                 "accept": self.answers.onAccept,
                 "undo": self.prompts.onUndo,
@@ -94,6 +97,7 @@ class Panel:
             self.say(message)
         if update.answers and self.workbench.parameters.lesions:
             self.workbench.select_segment(list(update.answers)[-1])  # so that its answer and its prompt are shown
+        self.lesions.pump(update)
         self.refresh_if_changed(bool(update.answers or update.prompts_changed or update.messages))
         self.show_progress()
         self.teaching.pump()
@@ -156,6 +160,11 @@ class Panel:
             self.workbench.cancel()
             self.workbench.drop_engine()
 
+    def focus_text(self):
+        """Let the user type what to look for."""
+        field = self.ui.tumorSelector if self.workbench.search.is_chosen else self.ui.textEdit
+        field.setFocus()
+
     # Looking
 
     def icon(self, name):
@@ -166,6 +175,10 @@ class Panel:
         """The segments of the chosen segmentation."""
         segmentation = self.workbench.parameters.segmentation
         return list(segmentation.GetSegmentation().GetSegmentIDs()) if segmentation is not None else []
+
+    def segment_name(self, segment_id):
+        """The name of a segment of the chosen segmentation."""
+        return self.workbench.parameters.segmentation.GetSegmentation().GetSegment(segment_id).GetName()
 
     def has_segment(self):
         """Whether a segment is selected."""
@@ -237,12 +250,17 @@ class Panel:
             session is not None and (session.can_undo, session.can_redo, session.has_unanswered()),
             workbench.is_busy,
             workbench.is_placing(),
+            parameters.anatomy,
+            workbench.search.stamp(),
         )
 
     def show_progress(self):
         """Progress of what runs; the bar is hidden otherwise."""
         progress = self.workbench.progress
-        bar = self.ui.progressBar
+        bars = [self.ui.progressBar, self.ui.findProgressBar]
+        bar = bars.pop(self.workbench.search.is_chosen)  # the one beside the button that was pressed
+        if bars[0].visible:
+            bars[0].setVisible(False)
         if bar.visible != (progress is not None):
             bar.setVisible(progress is not None)
         if progress is not None:

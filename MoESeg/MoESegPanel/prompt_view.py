@@ -235,7 +235,10 @@ class PromptView:
             enable(button, reason or missing)
             if button.checked != (name == self.active):
                 set_silently(button, lambda button=button, name=name: button.setChecked(name == self.active))
+        finds = self.panel.workbench.search.is_chosen
         text = "" if reason or "text" in understands else _("The chosen model does not understand text.")
+        if finds:
+            text = _("Type what to look for under 'Find lesions'.")
         enable(self.ui.textEdit, reason or text)
         enable(self.ui.textButton, reason or text)
         automatic = ""
@@ -245,6 +248,8 @@ class PromptView:
             )
         enable(self.ui.automaticButton, reason or automatic)
         no_segment = "" if self.panel.has_segment() else _("Select a segment first.")
+        if finds:
+            no_segment = _("The chosen model takes organs, not a first guess. Give organs under 'Find lesions'.")
         enable(self.ui.fromSegmentButton, reason or no_segment)
         no_markups = _("Choose markups first.") if self.ui.markupsSelector.currentNode() is None else ""
         enable(self.ui.markupsButton, reason or no_markups)
@@ -282,6 +287,8 @@ class PromptView:
 
     def title(self, index, prompt):
         """Kind and sign of a prompt in words."""
+        if getattr(prompt, "role", "") == "anatomy":
+            return _("{number}. Organ").format(number=index + 1)
         names = {
             "point": _("Point"),
             "box": _("Box"),
@@ -300,6 +307,8 @@ class PromptView:
         """Where a prompt is, or what it says."""
         if prompt.kind == "text":
             return prompt.text
+        if getattr(prompt, "role", "") == "anatomy":
+            return prompt.structure.replace("_", " ")
         points = prompt.ras_points
         if not points:
             return _("all slices") if prompt.kind == "automatic" else ""

@@ -21,11 +21,13 @@ from . import (
     segment_command,
     specialists_command,
     teach_command,
+    tumors_command,
 )
 
 COMMANDS = (
     demo_command,
     segment_command,
+    tumors_command,
     replay_command,
     models_command,
     experts_command,

@@ -170,6 +170,15 @@ def check_log(path: Path, overwrite: bool, taken: Sequence[Path]) -> None:
     _check_file(path, overwrite, taken)
 
 
+def check_table(path: Path, overwrite: bool, taken: Sequence[Path]) -> None:
+    """As :func:`check_output`, for a table of lesions."""
+    from ..core.errors import OutputError
+
+    if path.suffix.lower() != ".csv":
+        raise OutputError(f"A table is a .csv file; got {path.name}.")
+    _check_file(path, overwrite, taken)
+
+
 def _check_file(path: Path, overwrite: bool, taken: Sequence[Path]) -> None:
     from ..core.errors import OutputError
     from ..core.files import check_writable

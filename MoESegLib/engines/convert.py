@@ -93,6 +93,12 @@ def _point_calls(
     positives, negatives = _points(prepared, prompts, True), _points(prepared, prompts, False)
     boxes, notes = _boxes(prepared, prompts, model.native)
     logits = _mask_logits(prepared, prompts, model.mask_grid) if "mask" in model.native else None
+    if logits is not None and "box" in model.native and not boxes:
+        # Masks were learned beside boxes or many clicks. Three lesions in a liver, segmote-lite, Dice without and with
+        # the box: mask alone 0.04 to 0.44 and 0.78 to 0.94; half of it and a click in the other half 0.13 to 0.73 and
+        # 0.57 to 0.92.
+        around = _box_around(logits, prepared)
+        boxes = [] if around is None else adjust_boxes([around], positives, np.zeros((0, 2), np.float32))
     calls = _with_points(prepared, boxes, positives, negatives, logits)
     if not calls and len(negatives) and (has_phrase or (previous is not None and model.refines)):
         calls = [_point_prompt(prepared, positives, negatives, None, previous if model.refines else None)]

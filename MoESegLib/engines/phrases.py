@@ -29,7 +29,12 @@ def phrase_book() -> PhraseBook:
     Raises:
         WeightsError: the book or the text model is damaged.
     """
-    return PhraseBook.load(_embed_lazily if state_of(TEXT_MODEL) != "missing" else None)
+    return PhraseBook.load(installed_text_model())
+
+
+def installed_text_model() -> Embed | None:
+    """The text model, which is loaded at its first phrase, or None if it is not on this machine."""
+    return _embed_lazily if state_of(TEXT_MODEL) != "missing" else None
 
 
 @cache

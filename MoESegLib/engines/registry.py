@@ -17,7 +17,7 @@ from .encoders import SliceEncoder, TorchEncoder
 from .openvino_encoder import convert_encoder, ready_encoder, runtime_folder
 from .protocol import SliceModel
 from .slice_engine import SliceEngine
-from .volume_loading import MixtureOptions, Weights, load_sam_med3d, load_sam_med3d_moe
+from .volume_loading import MixtureOptions, Weights, load_mast_pro, load_sam_med3d, load_sam_med3d_moe
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Runtime = Literal["auto", "torch", "openvino"]
 _log = logging.getLogger(__name__)
 DEFAULT_MODEL = "segmote-lite"
-_VOLUMES = ("sam_med3d", "sam_med3d_moe")
+_VOLUMES = ("sam_med3d", "sam_med3d_moe", "mast_pro")
 """Architectures of 3D models."""
 
 
@@ -57,7 +57,7 @@ def load_engine(
     strict_upstream: bool = False,
     tau: float | None = None,
     fusion: str | None = None,
-) -> SliceEngine | Any:  # a VolumeEngine where the card says 3d
+) -> SliceEngine | Any:  # a VolumeEngine or MastProEngine where the card says 3d
     """Load a model with its weights, ready for a :class:`~MoESegLib.session.Session`.
 
     Args:
@@ -66,7 +66,8 @@ def load_engine(
             where it is installed (converted once, kept, and checked against PyTorch), else PyTorch.
         window: lowest and highest intensity for every image, instead of the default of its modality.
         experts: for segmote-lite, the packs to load: names as in ``moeseg experts list``, or files; an empty list for
-            the base alone, None for all that are switched on. For sam-med3d-moe the same with specialists.
+            the base alone, None for all that are switched on. For sam-med3d-moe the same with specialists, for mast-pro
+            with tumors that were taught on this machine.
         strict_upstream: for 3D models, the public inference and nothing else (:class:`.volume_engine.VolumeEngine`).
         tau, fusion: for sam-med3d-moe, the gate's threshold (0 to 1) and how the masks of the general model and of a
             specialist become one ("weighted", "mean", "replace", "max"), instead of those the gate was taught with.
@@ -76,7 +77,7 @@ def load_engine(
         PromptError: tau is not from 0 to 1, or the fusion is not known.
         WeightsMissingError: the weights are not on this machine; nothing is downloaded here.
         WeightsError: the weights are not what the card says, or the model has no engine in this version.
-        ResourceError: runtime "openvino" was asked for and cannot be used.
+        ResourceError: runtime "openvino" was asked for and cannot be used; MONAI is missing, which mast-pro needs.
     """
     card, options = model_card(name), MixtureOptions(experts, tau, fusion)
     _check_options(card, window, options)
@@ -85,14 +86,18 @@ def load_engine(
         weights, device = Weights(owner_of(name), path, weights_id), _device() if runtime == "auto" else _cpu()
         if card.architecture == "sam_med3d":
             return load_sam_med3d(weights, device, strict_upstream)
+        if card.architecture == "mast_pro":
+            return load_mast_pro(weights, device, experts)
         return load_sam_med3d_moe(name, weights, device, strict_upstream, options)
     return SliceEngine(_slice_model(card, path, weights_id, runtime, experts), window)
 
 
 def _check_options(card: ModelCard, window: Window | None, options: MixtureOptions) -> None:
     """Refuse what a model cannot do."""
-    if options.experts is not None and card.architecture not in ("segmote_lite", "sam_med3d_moe"):
-        raise WeightsError(f"{card.name} takes no experts. Choose segmote-lite or sam-med3d-moe, or leave them out.")
+    if options.experts is not None and card.architecture not in ("segmote_lite", "sam_med3d_moe", "mast_pro"):
+        raise WeightsError(
+            f"{card.name} takes no experts. Choose segmote-lite, sam-med3d-moe or mast-pro, or leave them out."
+        )
     if (options.tau, options.fusion) != (None, None) and card.architecture != "sam_med3d_moe":
         raise WeightsError(f"{card.name} has no gate over specialists. Choose sam-med3d-moe, or leave tau, fusion out.")
     if card.dimension == "3d" and window is not None:
@@ -109,7 +114,7 @@ def _slice_model(
     if not card.architecture.startswith("sam_vit"):
         raise WeightsError(
             f"{card.name} is in the catalog, but this version has no engine for {card.architecture} yet. Choose "
-            "lite-medsam, segmote-lite, segmote, sam-med3d or a sam-vit model."
+            "lite-medsam, segmote-lite, segmote, sam-med3d, mast-pro or a sam-vit model."
         )
     from .sam import SamModel
 

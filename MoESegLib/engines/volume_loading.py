@@ -1,19 +1,20 @@
-"""Loads 3D models: SAM-Med3D alone, and with the gate and the specialists that fit its weights."""
+"""Loads 3D models: SAM-Med3D alone, and with the gate and the specialists that fit its weights; MAST-Pro."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import WeightsError
+from ..core.errors import UnknownModelError, WeightsError
 from ..experts.gate_store import InstalledGate, gate_for, list_gates
 from ..experts.sealed_file import SUFFIX
 from ..experts.specialist_file import read_specialist_card
 from ..experts.specialist_gate import load_mixture, specialist_from
 from ..experts.specialist_store import find_specialist, list_specialists
 from ..weights.safe_load import load_into, load_state_dict
+from ..weights.store import sha256_of
 from .cache import content_key
 from .expert_gate import Traits
 from .volume_engine import VolumeEngine
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..models.sam_med3d import SamMed3D
     from ..models.sam_med3d_moe.mixture import SamMed3DMoE
     from ..weights.cards import ModelCard
+    from .mast_pro import MastProEngine
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,42 @@ def load_sam_med3d_moe(
         notes=_notes(weights, mixture, gate),
     )
     return VolumeEngine(model, strict_upstream=strict)
+
+
+def load_mast_pro(weights: Weights, device: torch.device, experts: Sequence[str | Path] | None) -> MastProEngine:
+    """MAST-Pro with the tumors that the user taught it.
+
+    Args:
+        experts: ids of taught tumors, or their files; None for all of this base on this machine.
+
+    Raises:
+        UnknownModelError: no tumor of an id was taught to this base.
+        WeightsError: a file is damaged, or for another base.
+        ResourceError: MONAI is not installed.
+    """
+    from ..models.mast_pro import base_sha256, read_base, read_delta
+    from .mast_pro import MastProEngine
+    from .taught_tumors import taught_files
+    from .tumor_book import tumor_book
+
+    network, details = read_base(weights.path)
+    here = taught_files(base_sha256(network))
+    files = list(here.values()) if experts is None else [_taught_file(expert, here) for expert in experts]
+    for path in files:
+        read_delta(path, network)
+    ids = [weights.sha256, *(sha256_of(path) for path in files)]
+    network, notes = network.eval().to(device), _demonstration(weights)
+    return MastProEngine(network, content_key(*ids), tumor_book(), taught=details.get("taught"), notes=notes)
+
+
+def _taught_file(expert: str | Path, here: Mapping[str, Path]) -> Path:
+    if isinstance(expert, Path) or expert.endswith(SUFFIX):
+        return Path(expert)
+    if expert not in here:
+        raise UnknownModelError(
+            f"No tumor {expert!r} was taught to this base on this machine; there are: {', '.join(here) or 'none'}."
+        )
+    return here[expert]
 
 
 def _network(weights: Weights) -> SamMed3D:

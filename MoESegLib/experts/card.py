@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import __version__
+from ..core.strict_json import to_plain
 from ..core.structures import Structure, find_structure
 from . import card_rules
 from .card_rules import RESERVED_NAMES, BaseModel, Measurement, require
-from .strict_json import to_plain
 
 FORMAT_VERSION = 2
 """Since 2 a pack can hold parts for phrases, for automatic use and for its scope; no pack of 1 was ever released."""

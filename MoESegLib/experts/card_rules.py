@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from .. import __version__
 from ..core.errors import WeightsError
+from ..core.strict_json import FieldError, from_plain, parse_json, to_plain
 from ..weights.cards import PROMPT_KINDS
-from .strict_json import FieldError, from_plain, parse_json, to_plain
 
 SomeCard = TypeVar("SomeCard", bound=Any)
 """A frozen dataclass with ``name``, ``base``, ``format_version``, ``size_bytes``, ``sha256`` and ``to_json()``."""

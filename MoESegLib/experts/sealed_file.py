@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import OutputError, WeightsError
 from ..core.files import atomic_path
+from ..core.strict_json import FieldError, parse_json
 from .card_rules import SomeCard, parse_card
-from .strict_json import FieldError, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import OutputError, UnknownModelError, WeightsError
 from ..core.files import atomic_path
+from ..core.strict_json import FieldError, parse_json
 from ..resources import resource_path
 from ..weights import model_cards, models_home
 from .card import ExpertCard
 from .pack_file import read_pack, read_pack_card, write_pack, write_state
 from .sealed_file import SUFFIX, check_base, sealed
-from .strict_json import FieldError, parse_json
 
 if TYPE_CHECKING:
     from ..models.segmote.asymmetric import ExpertPack

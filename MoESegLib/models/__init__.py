@@ -16,13 +16,14 @@ def build_model(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: "lite_medsam", "sam_vit_b", "sam_vit_l", "sam_vit_h", "segmote" (as released, or form="asymmetric"),
-            "segmote_lite" (asymmetric experts on LiteMedSAM), "sam_med3d" (as released, or smaller by its options) or
-            "sam_med3d_moe" (a gate and specialists beside it, or beside another network by its option ``backbone``).
+            "segmote_lite" (asymmetric experts on LiteMedSAM), "sam_med3d" (as released, or smaller by its options),
+            "sam_med3d_moe" (a gate and specialists beside it, or beside another network by its option ``backbone``) or
+            "mast_pro" (lesions by text and organs; its options ``tumors`` and ``organs`` are ids).
         options: passed to the builder of that model.
 
     Returns:
         A module with ``.image_encoder``, ``.prompt_encoder`` and ``.mask_decoder``, whose state-dict keys and call
-        signatures are those of the public code.
+        signatures are those of the public code; "mast_pro", which has no public code, is one network.
 
     Raises:
         UnknownModelError: no network of that name.
@@ -35,6 +36,7 @@ def build_model(name: str, **options: Any) -> nn.Module:
 
 def _builders() -> dict[str, Callable[..., nn.Module]]:
     from .lite_medsam import build_lite_medsam
+    from .mast_pro import build_mast_pro
     from .sam.build import VIT_SIZES, build_sam
     from .sam_med3d import build_sam_med3d
     from .sam_med3d_moe import build_sam_med3d_moe
@@ -43,4 +45,4 @@ def _builders() -> dict[str, Callable[..., nn.Module]]:
     sams = {size: lambda size=size, **options: build_sam(size, **options) for size in VIT_SIZES}
     segmotes = {"segmote": build_segmote, "segmote_lite": build_segmote_lite}
     volumes = {"sam_med3d": build_sam_med3d, "sam_med3d_moe": build_sam_med3d_moe}
-    return {"lite_medsam": build_lite_medsam, **sams, **segmotes, **volumes}
+    return {"lite_medsam": build_lite_medsam, **sams, **segmotes, **volumes, "mast_pro": build_mast_pro}

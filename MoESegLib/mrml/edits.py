@@ -31,6 +31,7 @@ class Edit:
         expert: chosen by the user, None for the gate's choice.
         drawing: voxels the user painted, which the answer replaces.
         prepare: called after the undo state is saved, for example to make the segment.
+        waits: nothing is predicted yet, as for a lesion whose first correction is still to come.
     """
 
     segment: str
@@ -38,6 +39,7 @@ class Edit:
     expert: str | None = None
     drawing: MaskPatch | None = None
     prepare: Callable[[], str] | None = None
+    waits: bool = False
 
 
 class EditQueue:

@@ -62,6 +62,9 @@ class Parameters:
         auto_run: predict after every prompt.
         lesions: every click is a new segment.
         show_changes, show_confidence: overlays.
+        phrase: what to look for.
+        anatomy: the segmentation whose organs guide the search, or None.
+        organ_segment, organ: ID of a segment that the user painted as an organ, and which one it is; "" for none.
     """
 
     volume = NodeReference()
@@ -73,6 +76,10 @@ class Parameters:
     lesions = Parameter(False)
     show_changes = Parameter(False)
     show_confidence = Parameter(False)
+    phrase = Parameter("")
+    anatomy = NodeReference()
+    organ_segment = Parameter("")
+    organ = Parameter("")
 
     def __init__(self, node: Any) -> None:
         self.node = node

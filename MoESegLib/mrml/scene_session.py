@@ -137,7 +137,7 @@ class SceneSession:
         prompts, expert = self._planned(prompt.segment)
         if any(prompt.id == old.id for old in prompts):
             prompt = prompt.with_id(uuid.uuid4().hex[:12])
-        self._edit(Edit(prompt.segment, (*prompts, prompt), expert))
+        self.edit(Edit(prompt.segment, (*prompts, prompt), expert))
         return prompt.id
 
     def replace(self, segment_id: str, prompt_id: str, prompt: Prompt) -> None:
@@ -147,7 +147,7 @@ class SceneSession:
             PromptError, LockedError: as :meth:`add`, or there is no such prompt.
         """
         prompts, expert = self._planned(segment_id)
-        self._edit(Edit(segment_id, replaced(prompts, prompt_id, prompt), expert))
+        self.edit(Edit(segment_id, replaced(prompts, prompt_id, prompt), expert))
 
     def remove(self, segment_id: str, prompt_id: str) -> None:
         """Remove a prompt.
@@ -156,7 +156,7 @@ class SceneSession:
             PromptError, LockedError: as :meth:`add`, or there is no such prompt.
         """
         prompts, expert = self._planned(segment_id)
-        self._edit(Edit(segment_id, removed(prompts, prompt_id), expert))
+        self.edit(Edit(segment_id, removed(prompts, prompt_id), expert))
 
     def choose_expert(self, segment_id: str, expert: str | None) -> None:
         """Answer a segment with another expert, or with None let the gate choose.
@@ -164,7 +164,7 @@ class SceneSession:
         Raises:
             LockedError: the segment is finished.
         """
-        self._edit(Edit(segment_id, self.prompts(segment_id), expert))
+        self.edit(Edit(segment_id, self.prompts(segment_id), expert))
 
     def expert_of(self, segment_id: str) -> str | None:
         """The expert the user chose for a segment, None when the gate chooses."""
@@ -178,7 +178,7 @@ class SceneSession:
             LockedError: the segment is finished.
         """
         prompts, expert = self._planned(segment_id)
-        self._edit(Edit(segment_id, (*prompts, *prompts_from_markups(node, self.volume, segment_id)), expert))
+        self.edit(Edit(segment_id, (*prompts, *prompts_from_markups(node, self.volume, segment_id)), expert))
 
     def start_from_segment(self, segment_id: str, source_id: str | None = None) -> str:
         """Use the voxels of a segment (by default its own) as the first guess; returns the ID of the prompt.
@@ -190,10 +190,23 @@ class SceneSession:
         source = segment_id if source_id is None else source_id
         prompt, patch = prompt_from_segment(self.segmentation, source, self.volume, segment_id)
         prompts, expert = self._planned(segment_id)
-        # The answer replaces the drawing it started from.
-        drawing = patch if source == segment_id and not prompts else None
-        self._edit(Edit(segment_id, (*prompts, prompt), expert, drawing))
+        drawing = patch if source == segment_id and not prompts else None  # which the answer replaces
+        self.edit(Edit(segment_id, (*prompts, prompt), expert, drawing))
         return prompt.id
+
+    def edit(self, edit: Edit) -> None:
+        """Check one step and do it as soon as the steps before it are answered. Raises as :meth:`add`."""
+        if self.closed:
+            raise MoESegError("The volume or the segmentation was closed; choose them again.")
+        if edit.prepare is None:
+            check_unlocked(self.segmentation, edit.segment)
+        self.engine.check(self._session.volume, edit.prompts, self.extent)
+        self._edits.add(edit)
+        if self.extent == "volume" and self._active == edit.segment and len(self._edits) == 1:
+            self._active = None  # seconds of propagation that nobody waits for any more
+        self._start_next()
+        if len(self._edits):
+            self._show(edit.segment)
 
     def add_segment(self, name: str = "") -> str:
         """A new empty segment; returns its ID."""
@@ -334,20 +347,6 @@ class SceneSession:
         stored = self._stored(segment_id)
         return stored.prompts, stored.expert
 
-    def _edit(self, edit: Edit) -> None:
-        """Check one step and do it as soon as the steps before it are answered."""
-        if self.closed:
-            raise MoESegError("The volume or the segmentation was closed; choose them again.")
-        if edit.prepare is None:
-            check_unlocked(self.segmentation, edit.segment)
-        self.engine.check(self._session.volume, edit.prompts, self.extent)
-        self._edits.add(edit)
-        if self.extent == "volume" and self._active == edit.segment and len(self._edits) == 1:
-            self._active = None  # seconds of propagation that nobody waits for any more
-        self._start_next()
-        if len(self._edits):
-            self._show(edit.segment)
-
     def _is_awaited(self, segment_id: str) -> bool:
         """Whether an answer that can be written is still to come."""
         if segment_id not in segment_ids(self.segmentation) or self.is_settled(segment_id):
@@ -378,7 +377,7 @@ class SceneSession:
         segment = segment_of(self.segmentation, segment_id)
         before = self._stored(segment_id)
         text = store_prompts(segment, prompts, edit.expert, world_from_local(self.segmentation))
-        run = self.auto_run or not prompts
+        run = (self.auto_run and not edit.waits) or not prompts
         if run:
             # As they come back from the tags, rounding included, so that the same prompts always ask the same.
             self._session.set_segment(segment_id, self._stored(segment_id).prompts, edit.expert)
@@ -481,7 +480,7 @@ class SceneSession:
         if [prompt.content for prompt in prompts] == [prompt.content for prompt in before]:
             return
         try:
-            self._edit(Edit(segment_id, prompts, expert))
+            self.edit(Edit(segment_id, prompts, expert))
         except (PromptError, LockedError) as error:
             self._messages.append(str(error))
             self._show(segment_id)
@@ -492,7 +491,7 @@ class SceneSession:
         self.nodes.clear_points(LESIONS)
         for point in points:
             if self._session.volume.contains(point.ras):
-                self._edit(Edit(LESIONS, (point,), prepare=self._add_lesion))
+                self.edit(Edit(LESIONS, (point,), prepare=self._add_lesion))
             else:
                 self._messages.append("The click is outside the volume; no lesion was added.")
 

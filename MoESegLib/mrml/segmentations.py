@@ -14,7 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy  # type: ignore[import-untyped]
 from ..core.errors import GeometryError, LockedError, PromptError
 from ..core.geometry import EMPTY_EXTENT, Extent, extent_slices, is_empty, mask_extent
 from ..core.results import MaskPatch
-from .volumes import local_ijk_to_ras, to_array
+from .volumes import local_ijk_to_ras, to_array, world_from_local
 
 STATUS_TAG = "Segmentation.Status"
 IN_PROGRESS, COMPLETED = "inprogress", "completed"
@@ -187,6 +187,24 @@ def segment_patch(
     low = wanted[::2]
     placed = tuple(bound + low[index // 2] for index, bound in enumerate(inner))
     return MaskPatch(placed, voxels[extent_slices(inner)].astype(np.uint8))  # type: ignore[arg-type]
+
+
+def segment_ijk_to_ras(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> NDArray[np.float64]:
+    """(4, 4) matrix from the voxels (i, j, k) of a segment, as :func:`segment_patch` counts them, to world RAS.
+
+    Raises:
+        GeometryError: the segmentation is under a transform that is not linear.
+        PromptError: the segment is not stored as a binary label map.
+    """
+    labelmap = _labelmap(segmentation, segment_id)
+    if labelmap is None:
+        raise PromptError(
+            f"The segment {segment_of(segmentation, segment_id).GetName()} has no binary label map. Create one in the "
+            "Segmentations module (Representations)."
+        )
+    matrix = vtk.vtkMatrix4x4()
+    labelmap.GetImageToWorldMatrix(matrix)
+    return world_from_local(segmentation) @ to_array(matrix)
 
 
 def voxels_changed(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import slicer
 import vtk
 
-from ..core.structures import Code, Structure, find_coded
+from ..core.structures import Structure
+from ..core.terminology import structure_of_entry, terminology_entry
 
 
 def set_structure(segment: slicer.vtkSegment, structure: Structure, *, rename: bool = False) -> None:
@@ -32,41 +33,4 @@ def structure_of(segment: slicer.vtkSegment) -> Structure | None:
     if not segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), value):
         return None
     red, green, blue = (round(255 * value) for value in segment.GetColor())
-    found = _parse(str(value), (red, green, blue))
-    return None if found is None else find_coded(found) or found
-
-
-def terminology_entry(structure: Structure) -> str:
-    """A structure as the string that Slicer keeps in a segment (``SerializeTerminologyEntry`` makes the same)."""
-    parts = (
-        structure.terminology,
-        _triple(structure.category),
-        _triple(structure.type),
-        _triple(structure.modifier),
-        structure.regions,
-        _triple(structure.region),
-        _triple(structure.region_modifier),
-    )
-    return "~".join(parts)
-
-
-def _triple(code: Code | None) -> str:
-    return "^^" if code is None else f"{code.scheme}^{code.value}^{code.meaning}"
-
-
-def _parse(entry: str, color: tuple[int, int, int]) -> Structure | None:
-    parts = entry.split("~")
-    if len(parts) != 7:
-        return None
-    category, kind, modifier, region, region_modifier = (_code(parts[index]) for index in (1, 2, 3, 5, 6))
-    if category is None or kind is None:
-        return None
-    side = modifier or region_modifier
-    words = [code.meaning for code in (side, region, kind) if code is not None]
-    name = " ".join(words).lower()
-    return Structure(name, (), category, kind, color, modifier, region, region_modifier, parts[0], parts[4])
-
-
-def _code(triple: str) -> Code | None:
-    parts = triple.split("^")
-    return Code(*parts) if len(parts) == 3 and parts[1] else None
+    return structure_of_entry(str(value), (red, green, blue))

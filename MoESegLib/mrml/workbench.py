@@ -19,17 +19,20 @@ from typing import Any
 import slicer
 
 from ..core.errors import MoESegError, PromptError
-from ..core.measure import LesionMeasures, measure, table_csv
+from ..core.measure import LesionMeasures, table_csv
 from ..core.prompts import AutomaticPrompt, Prompt, TextPrompt, WholeSlicePrompt
 from ..core.results import Alternative, SegmentResult
 from ..core.structures import Structure, find_structure
 from ..engines.cache import EngineCache
 from .answers import Answer, Update
+from .lesion_list import LesionList
+from .lesion_search import LesionSearch
 from .model_library import ModelLibrary
+from .organ_task import OrganTask
 from .overlays import ChangesOverlay, ConfidenceOverlay
 from .parameters import Parameters
 from .scene_session import LESIONS, SceneSession
-from .segmentations import create_segmentation, is_locked, segment_ids, segment_of, segment_patch, voxels_changed
+from .segmentations import create_segmentation, is_locked, segment_ids, segment_of
 from .terminology import set_structure
 from .thumbnails import thumbnail
 from .views import is_placing, jump_to, slice_in_view, start_placing, stop_placing
@@ -56,6 +59,11 @@ class Workbench:
         node: the parameter node; by default one of its own.
         models: the model library.
         history: undo stack shared with the brush, see :class:`~MoESegLib.mrml.writer.SegmentWriter`.
+
+    Attributes:
+        search: looks for the lesions of a tumor type.
+        lesions: measures, separates and refines lesions.
+        organs: runs TotalSegmentator.
     """
 
     def __init__(
@@ -80,7 +88,9 @@ class Workbench:
         self._refused: tuple | None = None
         self._open_for: tuple | None = None
         self._seen: tuple | None = None
-        self._measures: dict[tuple, LesionMeasures] = {}
+        self.search = LesionSearch(self)
+        self.lesions = LesionList(self)
+        self.organs = OrganTask(self)
 
     # Choosing ----------------------------------------------------------------------------------------------------
 
@@ -146,7 +156,8 @@ class Workbench:
     def close(self) -> None:
         """Stop all work; the scene keeps prompts and voxels."""
         self._close_session()
-        self._measures.clear()
+        self.lesions.close()
+        self.organs.cancel()
         self.stop_tool()
 
     # Segments and prompts ----------------------------------------------------------------------------------------
@@ -238,16 +249,25 @@ class Workbench:
 
     def _add_whole_slice(self, session: SceneSession, prompt: WholeSlicePrompt, name: str) -> str:
         """Add a prompt of the seen slice or the whole volume to the selected segment, or to a new one of that name."""
-        if session.extent == "slice" and session.volume.size[session.volume.acquisition_axis] > 1:
-            seen = slice_in_view(self.scene, session.volume)
-            if seen is None:
-                raise PromptError("No slice view shows the image. Scroll to a slice of it, or choose the whole volume.")
-            prompt = dataclasses.replace(prompt, ras=seen[0], plane=seen[1])
+        prompt = self.whole_slice(session, prompt)
         chosen = self.parameters.segment in segment_ids(session.segmentation)
         if not chosen:  # refused before a segment is made for it
             session.engine.check(session.volume, (prompt,), session.extent)
         segment_id = self.parameters.segment if chosen else self.add_segment(name)
         return session.add(dataclasses.replace(prompt, segment=segment_id))
+
+    def whole_slice(self, session: SceneSession, prompt: WholeSlicePrompt) -> WholeSlicePrompt:
+        """The prompt about the slice in view where the extent is "slice", else as it is.
+
+        Raises:
+            PromptError: no view shows a slice of the image.
+        """
+        if session.extent == "volume" or session.volume.size[session.volume.acquisition_axis] == 1:
+            return prompt
+        seen = slice_in_view(self.scene, session.volume)
+        if seen is None:
+            raise PromptError("No slice view shows the image. Scroll to a slice of it, or choose the whole volume.")
+        return dataclasses.replace(prompt, ras=seen[0], plane=seen[1])
 
     def start_tool(self, tool: str) -> None:
         """Let the next clicks in the views place prompts; see :data:`TOOLS`.
@@ -283,9 +303,10 @@ class Workbench:
         if self.session is not None and self.session.closed:
             self._close_session()
         self._follow()
+        messages += self.lesions.pump()
         update = self.session.pump() if self.session is not None else Update()
         self._encode_what_is_seen()
-        update.messages = [*messages, *update.messages]
+        update.messages = [*messages, *self.organs.pump(), *update.messages]
         self.answers.update(update.answers)
         if update.answers or update.prompts_changed:
             self.select_segment(self.parameters.segment)
@@ -322,13 +343,15 @@ class Workbench:
     def is_busy(self) -> bool:
         """Whether something is downloaded, loaded or predicted."""
         running = self.session is not None and self.session.is_running
-        return running or self.models.progress is not None
+        return running or self.models.progress is not None or self.organs.progress is not None
 
     @property
     def progress(self) -> tuple[float, str] | None:
         """Fraction (-1: not known) and message of what runs, or None."""
         if self.models.progress is not None:
             return self.models.progress
+        if self.organs.progress is not None:
+            return self.organs.progress
         if self.session is not None and self.session.is_running:
             return self.session.progress or (-1.0, "Segmenting ...")
         return None
@@ -336,6 +359,7 @@ class Workbench:
     def cancel(self) -> None:
         """Stop what runs."""
         self.models.cancel_getting()
+        self.organs.cancel()
         if self.session is not None:
             self.session.cancel()
 
@@ -397,21 +421,8 @@ class Workbench:
         self._confidence.hide()
 
     def lesion_table(self) -> list[tuple[str, LesionMeasures]]:
-        """Name and measures of every segment that has voxels, in the order of the table."""
-        volume, segmentation = self.parameters.volume, self.parameters.segmentation
-        if volume is None or segmentation is None or self.session is None:
-            return []
-        rows = []
-        for segment_id in segment_ids(segmentation):
-            # A segment that did not change is not measured again: two million voxels take 0.1 s.
-            grid = self.session.volume.ijk_to_ras
-            key = (segmentation.GetID(), segment_id, voxels_changed(segmentation, segment_id), grid.tobytes())
-            if key not in self._measures:
-                self._measures = {old: row for old, row in self._measures.items() if old[:2] != key[:2]}
-                self._measures[key] = measure(segment_patch(segmentation, segment_id), grid)
-            if self._measures[key].voxels:
-                rows.append((segment_of(segmentation, segment_id).GetName(), self._measures[key]))
-        return rows
+        """Name and measures of every lesion, in the order of :meth:`.LesionList.lesions`."""
+        return [(lesion.name, lesion.measures) for lesion in self.lesions.lesions()]
 
     def lesion_csv(self) -> str:
         """The lesion table as comma-separated values."""

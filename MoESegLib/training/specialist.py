@@ -22,12 +22,12 @@ from torch import Tensor
 
 from ..core.cancel import CancelToken
 from ..core.errors import TrainingError
+from ..core.strict_json import FieldError
 from ..engines.registry import load_engine
 from ..engines.sam_med3d import SamMed3DModel
 from ..evaluation.targets import evenly
 from ..experts.card_rules import BaseModel
 from ..experts.specialist_card import check_name
-from ..experts.strict_json import FieldError
 from ..weights import model_card
 from ..weights.store import weights_id_of
 from .cases import Case, split_cases

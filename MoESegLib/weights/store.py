@@ -86,6 +86,11 @@ def ensure_weights(name: str) -> Path:
     """
     card = owner_of(name)
     path = _find(card)
+    if path is None and is_shipped(card.name):
+        raise WeightsMissingError(
+            f"The weights of {name} are part of MoESeg, but this copy lacks {card.provider['resource']} in its folder "
+            "Resources. Install a complete MoESeg."
+        )
     if path is None:
         raise WeightsMissingError(
             f"The weights of {name} are not on this machine yet ({card.size_text}, license {card.license}). Get them "

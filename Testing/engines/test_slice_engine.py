@@ -137,6 +137,18 @@ def test_a_negative_click_cuts_the_box_back_and_a_positive_one_enlarges_it(ball:
     assert cut.sum() < whole.sum() < wider.sum()
 
 
+def test_a_first_guess_goes_with_the_box_around_it_which_clicks_enlarge(ball: Volume) -> None:
+    model = ThresholdModel(native=POINTS, refines=True)
+    mask = np.zeros(ball.shape, np.uint8)
+    mask[4, 12:24, 16:28] = 1
+    click = PointPrompt(tuple(ball.to_ras((34, 18, 4))))
+    predict(ball, MaskPrompt(mask), model=model)
+    predict(ball, MaskPrompt(mask), click, model=model)
+    alone, enlarged = (model.seen[index] for index in (0, -1))
+    assert alone.logits is not None and alone.box is not None and enlarged.logits is not None
+    assert enlarged.box[2] >= enlarged.points[0][0] > alone.box[2]
+
+
 def test_a_negative_click_that_cannot_be_left_out_is_refused_with_the_reason(ball: Volume) -> None:
     a, b, c = (PointPrompt(tuple(ball.to_ras([i, 20, 4])), i != 23) for i in (19, 23, 27))
     d, e = (PointPrompt(tuple(ball.to_ras([23, j, 4]))) for j in (15, 25))

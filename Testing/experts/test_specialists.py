@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from MoESegLib.core.errors import OutputError, UnknownModelError, WeightsError
+from MoESegLib.core.strict_json import FieldError
 from MoESegLib.experts import specialist_store
 from MoESegLib.experts.card import BaseModel
 from MoESegLib.experts.specialist_file import read_specialist, read_specialist_card, rounded, write_specialist
@@ -34,7 +35,6 @@ from MoESegLib.experts.specialist_store import (
     remove_specialist,
     specialists_home,
 )
-from MoESegLib.experts.strict_json import FieldError
 from MoESegLib.models.sam_med3d_moe.mixture import SamMed3DMoE
 
 BASE: Any = tiny_base()

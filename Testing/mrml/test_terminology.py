@@ -9,7 +9,8 @@ import pytest
 slicer = pytest.importorskip("slicer")
 
 from MoESegLib.core.structures import Code, Structure, find_structure, known_structures  # noqa: E402
-from MoESegLib.mrml.terminology import set_structure, structure_of, terminology_entry  # noqa: E402
+from MoESegLib.core.terminology import terminology_entry  # noqa: E402
+from MoESegLib.mrml.terminology import set_structure, structure_of  # noqa: E402
 
 
 def known(name: str) -> Structure:

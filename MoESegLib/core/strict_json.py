@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..core.errors import WeightsError
+from .errors import WeightsError
 
 Data = TypeVar("Data")
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}

@@ -1,0 +1,287 @@
+"""Measure MAST-Pro on patients that nothing was learned from, and what each of its parts is worth.
+
+``python benchmarks/evaluate_mast_pro.py --data DATA --out FOLDER --model full=FULL.safetensors --model no-experts=...
+--model no-text=... --model no-anatomy=...`` asks every network for the same lesions, by phrase, with the organs that
+are known (a network of the name ``no-anatomy`` gets none). The first one is compared with: differences are paired,
+with intervals from drawing patients. It is also asked with its text and with its organs withheld. Real lesions and
+lesions that were drawn into real organs are never mixed.
+
+FOLDER gets ``report.md``, ``answers.csv`` (one line an answer), ``router.csv`` and ``router.png``. ``--fold tune`` is
+for choosing settings; ``--limit N`` asks about the first N cases of every set only; ``--delta FILE`` adds a tumor that
+was taught later, to see where the router sends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import dataclasses
+import shlex
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mast_pro_report import markdown
+from mast_pro_router import usage_of, write_usage
+from numpy.typing import NDArray
+
+from MoESegLib.core.cancel import CancelToken
+from MoESegLib.core.errors import GeometryError, PromptError
+from MoESegLib.core.files import atomic_path
+from MoESegLib.core.organs import organ_ids
+from MoESegLib.core.prompts import MaskPrompt, Prompt, TextPrompt
+from MoESegLib.core.tumors import TumorBook
+from MoESegLib.engines.mast_pro import MastProEngine
+from MoESegLib.engines.protocol import Context
+from MoESegLib.evaluation.lesions import count_lesions
+from MoESegLib.evaluation.metrics import dice, surface_dice
+from MoESegLib.models.mast_pro import MastPro, read_base, read_delta
+from MoESegLib.training.tumor_held_out import HeldOutCase, HeldOutSpec, digest, held_out_cases, load_held_out
+from MoESegLib.training.tumor_loop import probes_of
+from MoESegLib.training.tumor_patches import TumorData, TumorPlan
+
+NO_ANATOMY = "no-anatomy"
+TOLERANCE_MM = 2.0
+_SYNONYM_CASES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """A network that is asked, and whether it is told the organs."""
+
+    label: str
+    engine: MastProEngine
+    organs: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of ``answers.csv``.
+
+    Attributes:
+        kind: "real" or "synthetic".
+        dice, nsd: with the lesions of the type that was asked for.
+        other_dice: with lesions of another type in the same image; None where there are none.
+        found, lesions, false_positives: separate lesions (:mod:`~MoESegLib.evaluation.lesions`).
+        voxels: of the reference; 0 where the tumor is absent.
+        refusal: why there is no answer.
+    """
+
+    model: str
+    kind: str
+    dataset: str
+    case: str
+    patient: str
+    tumor: str
+    dice: float
+    nsd: float
+    other_dice: float | None
+    found: int
+    lesions: int
+    false_positives: int
+    voxels: int
+    answered: int
+    refusal: str = ""
+
+
+def main() -> None:
+    """Ask, and write down."""
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    book = TumorBook.load()
+    contestants = contestants_of(options.model, book)
+    specs = limited(held_out_cases(options.data, options.fold), options.limit)
+    answers: list[Answer] = []
+    for number, case in enumerate(load_held_out(options.data, specs)):
+        answers += ask(case, contestants, book)
+        print(f"{number + 1} of {len(specs)}: {case.spec.name}", file=sys.stderr, flush=True)
+        write_csv(options.out / "answers.csv", answers)
+    network = contestants[0].engine.network
+    usage = router(network, options, book)
+    write_usage(options.out / "router", usage)
+    told = [
+        f"```bash\npython {shlex.join(sys.argv)}\n```",
+        f"{len(specs)} images ({options.fold}), list {digest(specs)}; NSD at {TOLERANCE_MM:g} mm.",
+        synonyms(contestants[0], options.data, specs, book),
+    ]
+    report = markdown(answers, [contestant.label for contestant in contestants], told, usage)
+    with atomic_path(options.out / "report.md") as temporary:
+        temporary.write_text(report, encoding="utf-8")
+    print(options.out / "report.md")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of a manifest")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--model", action="append", required=True, metavar="NAME=FILE", help="repeatable")
+    parser.add_argument("--delta", type=Path, help="a tumor that was taught to the first model")
+    parser.add_argument("--fold", choices=("val", "tune"), default="val")
+    parser.add_argument("--limit", type=int, help="cases of every set")
+    parser.add_argument("--cache", type=Path, help="folder of prepared images, for the router")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def contestants_of(models: Sequence[str], book: TumorBook) -> list[Contestant]:
+    """The networks of the command line; the first one also with prompts withheld."""
+    found = []
+    for model in models:
+        label, _, file = model.partition("=")
+        network, _ = read_base(Path(file))
+        found.append(Contestant(label, engine_of(network, label, book), label != NO_ANATOMY))
+    first = found[0]
+    mute = engine_of(withheld(first.engine.network, "text"), "text withheld", book)
+    bare = engine_of(withheld(first.engine.network, "anatomy"), "organs withheld", book)
+    return [
+        *found,
+        Contestant(f"{first.label}, text withheld", mute),
+        Contestant(f"{first.label}, organs withheld", bare, organs=False),
+    ]
+
+
+def engine_of(network: MastPro, label: str, book: TumorBook) -> MastProEngine:
+    """As MoESeg asks it."""
+    return MastProEngine(network, label, book)
+
+
+def withheld(network: MastPro, part: str) -> MastPro:
+    """The same weights, which do not get a part of the prompts."""
+    other = copy.copy(network)
+    other.config = dataclasses.replace(network.config, **{part: False})
+    return other
+
+
+def limited(specs: Sequence[HeldOutSpec], limit: int | None) -> list[HeldOutSpec]:
+    """The first cases of every set."""
+    used: dict[str, int] = {}
+    chosen = []
+    for spec in specs:
+        used[spec.dataset] = used.get(spec.dataset, 0) + 1
+        if limit is None or used[spec.dataset] <= limit:
+            chosen.append(spec)
+    return chosen
+
+
+def organs_of(case: HeldOutCase) -> list[Prompt]:
+    """The organs that are known, as a user gives them."""
+    if case.organs is None:
+        return []
+    return [
+        MaskPrompt(mask=case.organs == number, role="anatomy", structure=name)
+        for number, name in enumerate(organ_ids(), start=1)
+        if (case.organs == number).any()
+    ]
+
+
+def questions(case: HeldOutCase, known: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Tumors that are there, and one that is not: an empty mask."""
+    there = [(name, mask) for name, mask in case.targets.items() if name in known and mask.any()]
+    absent = sorted(set(case.absent) & set(known)) or sorted(set(known) - set(case.targets))
+    if not absent:
+        return there
+    chosen = absent[zlib.crc32(case.spec.name.encode()) % len(absent)]
+    return [*there, (chosen, np.zeros(case.volume.shape, bool))]
+
+
+def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook) -> list[Answer]:
+    """Every question to every network."""
+    records = {record.id: record for record in book.records}
+    asked = questions(case, contestants[0].engine.network.tumors)
+    organs = organs_of(case)
+    answers = []
+    is_long = not case.spec.is_synthetic and case.volume.shape[0] > 1  # minutes, without organs that say where to look
+    for contestant in contestants:
+        prompts = organs if contestant.organs else []
+        for tumor, target in asked:
+            if is_long and contestant is not contestants[0] and not target.any():
+                continue
+            others = [mask for name, mask in asked if name != tumor and mask.any()]
+            found, refusal = predicted(contestant, case, [TextPrompt(records[tumor].name), *prompts])
+            answers.append(scored(contestant, case, tumor, target, others, found, refusal))
+    return answers
+
+
+def predicted(contestant: Contestant, case: HeldOutCase, prompts: Sequence[Prompt]) -> tuple[NDArray[np.bool_], str]:
+    """The mask ``[k, j, i]``, and why there is none."""
+    try:
+        contestant.engine.check(case.volume, prompts, "volume")
+        answer = contestant.engine.predict(case.volume, prompts, Context("volume"))
+    except (PromptError, GeometryError) as error:
+        return np.zeros(case.volume.shape, bool), str(error)
+    return answer.patch.to_array(case.volume.shape) != 0, ""
+
+
+def scored(
+    contestant: Contestant,
+    case: HeldOutCase,
+    tumor: str,
+    target: NDArray[np.bool_],
+    others: Sequence[NDArray[np.bool_]],
+    found: NDArray[np.bool_],
+    refusal: str,
+) -> Answer:
+    """An answer as numbers; a refusal is right where the tumor is absent."""
+    volume = contestant.engine.voxel_volume(case.volume)
+    counts = count_lesions(found, target, volume)
+    return Answer(
+        contestant.label,
+        "synthetic" if case.spec.is_synthetic else "real",
+        case.spec.dataset,
+        case.spec.name,
+        case.spec.patient,
+        tumor,
+        dice(found, target),
+        surface_dice(found, target, TOLERANCE_MM, case.volume.spacing[::-1]),
+        max((dice(found, other) for other in others), default=None) if target.any() else None,
+        counts.found,
+        counts.lesions,
+        counts.false_positives,
+        int(target.sum()),
+        int(found.sum()),
+        refusal,
+    )
+
+
+def synonyms(contestant: Contestant, data: Path, specs: Sequence[HeldOutSpec], book: TumorBook) -> str:
+    """Whether all names of a tumor find the same voxels, where the usual name finds any."""
+    chosen = [spec for spec in specs if spec.is_synthetic][:_SYNONYM_CASES]
+    records = {record.id: record for record in book.records}
+    asked = same = 0
+    for case in load_held_out(data, chosen):
+        for tumor, _ in questions(case, contestant.engine.network.tumors)[:1]:
+            first, _ = predicted(contestant, case, [TextPrompt(records[tumor].name), *organs_of(case)])
+            names = [records[tumor].name.upper(), *records[tumor].synonyms] if first.any() else []
+            for name in names:
+                found, _ = predicted(contestant, case, [TextPrompt(name), *organs_of(case)])
+                asked += 1
+                same += bool((found == first).all())
+    return f"Synonyms and other spellings: {same} of {asked} found exactly the voxels that the usual name found."
+
+
+def router(network: MastPro, options: argparse.Namespace, book: TumorBook) -> dict:
+    """Which experts serve which tumors, on patches of held-out patients; with a tumor that was added, if any."""
+    if options.delta is not None:
+        read_delta(options.delta, network)
+    cache = options.cache or options.out / "images"
+    data = TumorData.open(options.data, cache, TumorPlan(patch=network.config.patch), options.fold)
+    return usage_of(network, probes_of(data), book, CancelToken())
+
+
+def write_csv(path: Path, answers: Sequence[Answer]) -> None:
+    """All answers so far."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(Answer)])
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(answer) for answer in answers)
+
+
+if __name__ == "__main__":
+    main()
