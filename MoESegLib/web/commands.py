@@ -55,10 +55,10 @@ def plane_of(message: Message) -> Plane:
     Raises:
         PromptError: there is no such view.
     """
-    found = next((plane for plane in PLANES if plane == message.get("plane")), None)
-    if found is None:
-        raise PromptError(f"There is no view {message.get('plane')!r}.")
-    return found
+    for plane in PLANES:
+        if plane == message.get("plane"):
+            return plane
+    raise PromptError(f"There is no view {message.get('plane')!r}.")
 
 
 def prompt_of(volume: Volume, message: Message, segment: str) -> Prompt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,19 @@ from ..mrml.workbench import Workbench
 from .pictures import LayerPicture, Scale, cut, slice_bytes
 
 ADDED_COLOR, REMOVED_COLOR, CONFIDENCE_COLOR = (0.0, 0.75, 0.95), (1.0, 0.2, 1.0), (1.0, 0.6, 0.0)
-_numbers = itertools.count(1)
 
 
 class Case:
     """An opened image with a scene of its own; belongs to the main thread.
 
     Attributes:
-        number: counts the images opened, so that the page does not mix their slices.
+        number: tells images apart, so that the page does not mix their slices.
         revision: counts the changes of what the slices show.
         show_changes, show_confidence: overlays the user switched on.
     """
 
     def __init__(self, volume: Volume, models: ModelLibrary, model: str | None = None) -> None:
-        self.number = next(_numbers)
+        self.number = secrets.token_hex(8)  # no page mistakes it for one of a server that ran before
         self.revision = 1
         self.volume = volume
         self.scale = Scale.of(volume)

@@ -89,13 +89,26 @@ class Folders:
             raise refusal
         return path
 
+    def find_image(self, text: str) -> Path:
+        """As :meth:`find`, for an image or a folder of DICOM files, none of which may lead elsewhere.
+
+        Raises:
+            FileRefusedError: see :meth:`find`.
+        """
+        path = self.find(text)
+        if path.is_dir():
+            for file in path.iterdir():
+                if file.is_symlink():
+                    self.find(str(file))
+        return path
+
     def find_new(self, folder: str, name: str) -> Path:
         """A file to be written into an allowed folder.
 
         Raises:
             FileRefusedError: the folder is outside, or the name is more than a name.
         """
-        if name != plain_name(name) or name.startswith("."):
+        if not name or name != plain_name(name) or name.startswith("."):
             raise FileRefusedError(f"{name!r} is not a plain file name.")
         parent = self.find(folder)
         path = parent / name
@@ -117,9 +130,19 @@ class Folders:
         found = []
         with os.scandir(folder) as items:
             for item in sorted(items, key=lambda item: (not item.is_dir(), item.name.lower())):
-                if not item.name.startswith(".") and (kind := _kind(Path(item.path))):
+                if not item.name.startswith(".") and self._is_inside(item) and (kind := _kind(Path(item.path))):
                     found.append(Entry(item.name, item.path, kind))
         return found
+
+    def _is_inside(self, item: os.DirEntry[str]) -> bool:
+        """Whether an entry of an allowed folder is no link that leads out of it."""
+        if not item.is_symlink():
+            return True
+        try:
+            self.find(item.path)
+        except FileRefusedError:
+            return False
+        return True
 
 
 class UploadRoom:

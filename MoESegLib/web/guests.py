@@ -23,10 +23,10 @@ class Guests:
 
     async def enter(self, socket: web.WebSocketResponse, name: str, take_over: bool) -> bool:
         """Let a page work; False when another one does and it did not ask to take over."""
-        if self._socket is not None and not self._socket.closed and self._name != name:
-            if not take_over:
-                return False
-            await self.send({"type": "taken"})
+        occupied = self._socket is not None and not self._socket.closed
+        if occupied and self._name != name and not take_over:
+            return False
+        await self.send({"type": "taken"})  # also to a tab of the same name: duplicating a tab copies its name
         old, self._socket, self._name = self._socket, socket, name
         if old is not None and not old.closed:
             await old.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from ..core.errors import OutputError
 from ..core.volume import Volume
+from ..mrml.model_library import ModelLibrary
 from .desk import Desk
 from .door import Door
 from .files import Folders, UploadRoom
@@ -40,8 +42,12 @@ class Options:
     model: str | None = None
 
 
-def serve(options: Options, say: Callable[[str], None] = print) -> None:
+def serve(options: Options, say: Callable[[str], None] = print, models: ModelLibrary | None = None) -> None:
     """Run until Ctrl+C (or SIGTERM).
+
+    Args:
+        say: tells the user the address.
+        models: other models than those of this installation, for tests.
 
     Raises:
         VolumeError: the image cannot be opened.
@@ -50,7 +56,7 @@ def serve(options: Options, say: Callable[[str], None] = print) -> None:
     """
     volume = None if options.image is None else Volume.read(options.image)
     folders, door = Folders(options.allow), Door.of(options.host)
-    desk = Desk(model=options.model)
+    desk = Desk(models, options.model)
     if volume is not None:
         desk.show(volume)
     with UploadRoom() as uploads, contextlib.suppress(KeyboardInterrupt):
@@ -82,7 +88,8 @@ async def _listen(runner: web.AppRunner, door: Door, options: Options) -> str:
             "or 0 for a free one."
         ) from error
     port = runner.addresses[0][1]
-    name = f"[{options.host}]" if ":" in options.host else options.host
+    host = socket.gethostname() if options.host in ("0.0.0.0", "::", "") else options.host
+    name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/" + (f"?token={door.token}" if door.token else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .door import COOKIE, HEADERS, Door
 from .files import Folders, UploadRoom
 from .guests import Guests
 from .pictures import layer_bytes
-from .snapshot import alternative_picture, describe_case, snapshot
+from .snapshot import alternative_picture, describe_case, segments, snapshot
 from .transfers import Transfers
 
 STATIC = Path(__file__).parent / "static"
@@ -45,7 +45,7 @@ class Server:
         self.door = door
         self.guests = Guests()
         self.transfers = Transfers(desk, folders, uploads, self.push)
-        self._told_case = 0
+        self._told_case = ""
         self._shown: Any = None
 
     def application(self) -> web.Application:
@@ -86,7 +86,7 @@ class Server:
             return _refusal(403, "Only MoESeg's own page may do this.")
         if not self.door.accepts(request.cookies.get(COOKIE)):
             if request.path == "/" and "token" in request.query and self.door.accepts(request.query["token"]):
-                answer = web.HTTPFound("/")
+                answer = web.Response(status=302, headers={"Location": "/"})
                 answer.set_cookie(COOKIE, self.door.token, httponly=True, samesite="Strict", path="/")
                 return answer
             return _refusal(401, "Open MoESeg with the whole address that was printed, token included.")
@@ -122,7 +122,7 @@ class Server:
         case, plane = self.desk.ready(), commands.plane_of(request.match_info)
         index, number = request.match_info["index"], request.match_info["case"]
         count = case.volume.size[case.volume.axis_of(plane)]
-        if number != str(case.number) or not index.isascii() or not index.isdigit() or int(index) >= count:
+        if number != case.number or not index.isascii() or not index.isdigit() or int(index) >= count:
             raise PromptError("That slice is not part of the image that is open now.")
         return plane, int(index)
 
@@ -168,7 +168,7 @@ class Server:
             if not await self.guests.enter(socket, name, bool(message.get("takeOver"))):
                 await socket.send_str(json.dumps({"type": "elsewhere"}))
                 return
-            self._told_case = 0
+            self._told_case = ""
             await self.push()
             return
         if not self.guests.is_working(socket):
@@ -181,7 +181,10 @@ class Server:
             await self.push()
 
     async def say(self, text: str) -> None:
-        """Show a message in the page's status line."""
+        """Show a message in the page's status line; segments are named there, not given by their IDs."""
+        case = self.desk.case
+        for segment in segments(case) if case is not None else ():
+            text = text.replace(segment["id"], segment["name"])
         await self.guests.send({"type": "message", "text": text})
 
     async def push(self) -> None:
@@ -194,7 +197,7 @@ class Server:
 
     # The clock ---------------------------------------------------------------------------------------------------
 
-    async def _pumping(self, application: web.Application) -> Any:
+    async def _pumping(self, application: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(self._pump())
         yield
         task.cancel()

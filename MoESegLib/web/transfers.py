@@ -60,8 +60,8 @@ class Transfers:
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
         data = await request.json()
-        path = self.folders.find(str(data.get("path", "")))
-        check_before_reading(path)
+        path = self.folders.find_image(str(data.get("path", "")))
+        await asyncio.to_thread(check_before_reading, path)
         await self._show(path, as_segmentation=bool(data.get("segmentation")))
         return web.json_response({"message": f"Opened {path.name}."})
 
@@ -70,7 +70,7 @@ class Transfers:
         try:
             files = await self._receive(request, folder)
             for file in files:
-                check_content(file)
+                await asyncio.to_thread(check_content, file)
             target = files[0] if len(files) == 1 else folder
             if len(files) > 1 and any(file.suffix not in (".dcm", "") for file in files):
                 raise FileRefusedError("Upload one image, or all files of one DICOM series.")

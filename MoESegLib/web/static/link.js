@@ -65,7 +65,7 @@ async function bytes(path) {
 const MOST_BYTES = 256e6;
 const slices = new Map();
 let kept = 0;
-let keptCase = 0;
+let keptCase = '';
 
 export async function getSlice(plane, index) {
   const number = store.info.case;

@@ -79,7 +79,7 @@ function onCase(info) {
   store.opened = false;
   document.title = `${info.name} – MoESeg`;
   $('image-name').textContent = `${info.name}   ${info.modality} ${info.size.join(' × ')}, ${info.spacing.map((mm) => mm.toFixed(2)).join(' × ')} mm`;
-  $('window').replaceChildren(...Object.keys(info.windows).map((name) => element('option', { value: name }, name)), element('option', { value: '', hidden: true }, 'own'));
+  $('window').replaceChildren(...Object.keys(info.windows).map((name) => element('option', { value: name }, name[0].toUpperCase() + name.slice(1))), element('option', { value: '', hidden: true }, 'Own'));
 }
 
 function onState(state) {
