@@ -21,6 +21,8 @@ from .door import Door
 from .files import Folders, UploadRoom
 from .server import Server
 
+_SHUTDOWN_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class Options:
@@ -64,7 +66,7 @@ def serve(options: Options, say: Callable[[str], None] = print, models: ModelLib
 
 
 async def _serve(server: Server, options: Options, say: Callable[[str], None]) -> None:
-    runner = web.AppRunner(server.application(), access_log=None)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         address = await _listen(runner, server.door, options)

@@ -66,6 +66,7 @@ class Server:
             ]
         )
         application.cleanup_ctx.append(self._pumping)
+        application.on_shutdown.append(self._goodbye)
         return application
 
     # Who may come in ---------------------------------------------------------------------------------------------
@@ -201,8 +202,11 @@ class Server:
         task = asyncio.create_task(self._pump())
         yield
         task.cancel()
-        await self.guests.close()
         self.desk.close()
+
+    async def _goodbye(self, application: web.Application) -> None:
+        """Before the server waits for open connections: the page's would never end by itself."""
+        await self.guests.close()
 
     async def _pump(self) -> None:
         """Take what the worker finished, and tell the page when anything it shows has changed."""

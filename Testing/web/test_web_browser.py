@@ -64,7 +64,7 @@ class User:
         """Open the image again, which leaves all segments behind."""
         before = self.page.evaluate("moeseg.store.state.case")
         self.page.click("#open")
-        self.page.click(f"text={path.parent}")
+        self.page.click(f"dialog li:has-text('{path.parent.name}')")
         self.page.click(f"dialog li:has-text('{path.name}')")
         self.wait(f"moeseg.store.state.case !== '{before}' && moeseg.store.views.axial.data && moeseg.store.opened")
         self.wait("!document.getElementById('tool-box').disabled")
@@ -324,7 +324,7 @@ def test_one_command_a_click_on_the_spleen_and_the_real_model_answers(browser: B
         user.page.wait_for_function("() => !document.getElementById('tool-box').disabled", timeout=60_000)
         user.show("axial", 10)
         user.tool("positive")
-        user.click(332, 319)
+        user.click(332, 349)
         user.page.wait_for_function("() => moeseg.store.state.segments[0]?.milliliters > 5", timeout=60_000)
         user.drawn()
         assert user.colored("axial") > 300
