@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import MoESegError
-from ..core.geometry import PLANES, Plane, is_empty, union_extent
+from ..core.geometry import PLANES, Plane, SliceView, is_empty, union_extent
 from ..core.results import MaskPatch
 from ..core.volume import Volume
 from ..mrml.answers import Answer, Update
@@ -27,6 +27,7 @@ class Case:
     """An opened image with a scene of its own; belongs to the main thread.
 
     Attributes:
+        views: how each view shows its slices.
         number: tells images apart, so that the page does not mix their slices.
         revision: counts the changes of what the slices show.
         show_changes, show_confidence: overlays the user switched on.
@@ -39,7 +40,8 @@ class Case:
         self.scale = Scale.of(volume)
         self.show_changes = False
         self.show_confidence = False
-        self.indices: dict[Plane, int] = {plane: volume.size[volume.axis_of(plane)] // 2 for plane in PLANES}
+        self.views: dict[Plane, SliceView] = {plane: volume.view(volume.axis_of(plane)) for plane in PLANES}
+        self.indices: dict[Plane, int] = {plane: view.count // 2 for plane, view in self.views.items()}
         self._headless = HeadlessScene()
         self._patches: dict[str, tuple[int, MaskPatch, float]] = {}
         self._difference: tuple[Answer | None, MaskPatch, MaskPatch] = (None, MaskPatch(), MaskPatch())
@@ -59,7 +61,7 @@ class Case:
 
     def look(self, plane: Plane, index: int) -> None:
         """The page shows another slice in a view."""
-        self.indices[plane] = min(max(index, 0), self.volume.size[self.volume.axis_of(plane)] - 1)
+        self.indices[plane] = min(max(index, 0), self.views[plane].count - 1)
         self._headless.look(self.volume, plane, self.indices[plane])
 
     def point_at(self, plane: Plane) -> None:
@@ -68,7 +70,7 @@ class Case:
 
     def slice(self, plane: Plane, index: int) -> bytes:
         """See :func:`~MoESegLib.web.pictures.slice_bytes`."""
-        return slice_bytes(self.volume, plane, index, self.scale)
+        return slice_bytes(self.volume, self.views[plane], index, self.scale)
 
     def patch(self, segment_id: str) -> MaskPatch:
         """The voxels of a segment; read again only after they changed."""
@@ -90,7 +92,7 @@ class Case:
 
     def layers(self, plane: Plane, index: int) -> list[LayerPicture]:
         """Everything that lies over one slice, in drawing order."""
-        view = self.volume.view(self.volume.axis_of(plane))
+        view = self.views[plane]
         selected = self.workbench.parameters.segment
         found = []
 

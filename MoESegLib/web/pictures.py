@@ -38,9 +38,9 @@ class Scale:
         return cls(low, 1.0 if whole and high - low <= _STEPS else max(high - low, 1e-12) / _STEPS)
 
 
-def slice_bytes(volume: Volume, plane: Plane, index: int, scale: Scale) -> bytes:
+def slice_bytes(volume: Volume, view: SliceView, index: int, scale: Scale) -> bytes:
     """Slice ``index`` in displayed order: little-endian uint16 ``[row, column]``, or uint8 RGB for color images."""
-    picture = volume.view(volume.axis_of(plane)).extract(volume.array, index)
+    picture = view.extract(volume.array, index)
     if volume.color:
         return np.ascontiguousarray(picture).tobytes()
     if scale.step == 1.0:

@@ -20,7 +20,7 @@ from .door import COOKIE, HEADERS, Door
 from .files import Folders, UploadRoom
 from .guests import Guests
 from .pictures import layer_bytes
-from .snapshot import alternative_picture, describe_case, segments, snapshot
+from .snapshot import alternative_picture, describe_case, describe_models, segments, snapshot
 from .transfers import Transfers
 
 STATIC = Path(__file__).parent / "static"
@@ -46,6 +46,7 @@ class Server:
         self.guests = Guests()
         self.transfers = Transfers(desk, folders, uploads, self.push)
         self._told_case = ""
+        self._told_models: bool | None = None
         self._shown: Any = None
 
     def application(self) -> web.Application:
@@ -122,7 +123,7 @@ class Server:
         """View and slice of a request, checked."""
         case, plane = self.desk.ready(), commands.plane_of(request.match_info)
         index, number = request.match_info["index"], request.match_info["case"]
-        count = case.volume.size[case.volume.axis_of(plane)]
+        count = case.views[plane].count
         if number != case.number or not index.isascii() or not index.isdigit() or int(index) >= count:
             raise PromptError("That slice is not part of the image that is open now.")
         return plane, int(index)
@@ -169,7 +170,7 @@ class Server:
             if not await self.guests.enter(socket, name, bool(message.get("takeOver"))):
                 await socket.send_str(json.dumps({"type": "elsewhere"}))
                 return
-            self._told_case = ""
+            self._told_case, self._told_models = "", None
             await self.push()
             return
         if not self.guests.is_working(socket):
@@ -194,6 +195,10 @@ class Server:
         if case is not None and case.number != self._told_case:
             await self.guests.send({"type": "case", **describe_case(case)})
             self._told_case = case.number
+        loading = self.desk.models.progress is not None
+        if self._told_models != loading:  # something is being got or loaded, or was
+            self._told_models = loading
+            await self.guests.send({"type": "models", "models": describe_models(self.desk.models)})
         await self.guests.send({"type": "state", **snapshot(self.desk)})
 
     # The clock ---------------------------------------------------------------------------------------------------

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.geometry import PLANES
 from ..core.prompts import Prompt
-from ..core.volume import Volume
 from ..mrml.model_library import ModelLibrary
 from ..mrml.segmentations import segment_ids, segment_of, voxels_changed
 from .desk import Case, Desk
@@ -27,9 +25,8 @@ def snapshot(desk: Desk) -> dict[str, Any]:
         "indices": case.indices,
         "segments": segments(case),
         "selected": parameters.segment,
-        "prompts": [describe_prompt(case.volume, prompt) for prompt in prompts_of_selected(case)],
+        "prompts": [describe_prompt(case, prompt) for prompt in prompts_of_selected(case)],
         "model": parameters.model,
-        "models": [describe_model(desk.models, name) for name in desk.models.names()],
         "why": workbench.why_not(),
         "understands": understands,
         "experts": experts(case),
@@ -79,13 +76,12 @@ def prompts_of_selected(case: Case) -> tuple[Prompt, ...]:
     return session.safe_prompts(segment_id)
 
 
-def describe_prompt(volume: Volume, prompt: Prompt) -> dict[str, Any]:
+def describe_prompt(case: Case, prompt: Prompt) -> dict[str, Any]:
     """A prompt and where each view shows it: path in displayed pixels, and the first and last slice it lies in."""
     places = {}
     if prompt.ras_points:
-        ijk = volume.ras_to_ijk(prompt.ras_points)
-        for plane in PLANES:
-            view = volume.view(volume.axis_of(plane))
+        ijk = case.volume.ras_to_ijk(prompt.ras_points)
+        for plane, view in case.views.items():
             along = ijk[:, view.axis]
             places[plane] = {
                 "path": view.to_pixels(ijk).round(2).tolist(),
@@ -100,6 +96,11 @@ def describe_prompt(volume: Volume, prompt: Prompt) -> dict[str, Any]:
         "text": getattr(prompt, "text", ""),
         "places": places,
     }
+
+
+def describe_models(models: ModelLibrary) -> list[dict[str, Any]]:
+    """All models; looks for every file of weights (4 ms), so it is not part of every state."""
+    return [describe_model(models, name) for name in models.names()]
 
 
 def describe_model(models: ModelLibrary, name: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ export function openFiles() {
     list.replaceChildren(...up, ...entries.map((entry) => element('li', {
       onclick: () => (entry.kind === 'folder' ? browse(entry.path)
         : working(problem, () => post('/open', { path: entry.path, segmentation: isSegmentation.checked }))),
-    }, `${{ folder: '📁', image: '🖼', dicom: '🗂' }[entry.kind]} ${entry.name}${entry.kind === 'dicom' ? '  (DICOM)' : ''}`)));
+    }, `${entry.kind === 'folder' ? '▸ ' : ''}${entry.name}${entry.kind === 'dicom' ? '  (DICOM series)' : ''}`)));
     if (!entries.length && !folder) list.replaceChildren(element('li', {}, 'None. Start with: moeseg app --allow FOLDER'));
   };
   show('Open', element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
@@ -80,7 +80,7 @@ export function saveFiles() {
 }
 
 export function askForModel() {
-  const model = store.state.models.find((one) => one.name === store.state.model);
+  const model = store.models.find((one) => one.name === store.state.model);
   show(`Get ${model.title}?`,
     element('p', {}, `${model.size} from ${model.source}`), element('p', {}, `License: ${model.license}`),
     element('p', { class: 'quiet' }, 'The file is checked and stays on this computer until you remove it; nothing about your images is sent.'),

@@ -1,6 +1,6 @@
 // The line to the server: one WebSocket for commands and state, HTTP for pictures.
 
-export const store = { info: null, state: null, window: [0, 255], tool: '', active: 'axial', masks: true };
+export const store = { info: null, state: null, models: [], window: [0, 255], tool: '', active: 'axial', masks: true };
 const listeners = new Map();
 
 export function on(event, act) {
@@ -34,6 +34,8 @@ export function connect(takeOver = false) {
     if (data.type === 'case') {
       store.info = data;
       tell('case', data);
+    } else if (data.type === 'models') {
+      store.models = data.models;
     } else if (data.type === 'state') {
       store.state = data;
       tell('state', data);

@@ -44,7 +44,7 @@ function setTool(name) {
   if (button.disabled) { if (button.title) tell('message', button.title); return; }
   store.tool = name === store.tool ? '' : name;
   for (const [other] of TOOLS) $(`tool-${other || 'none'}`).setAttribute('aria-pressed', String(other === store.tool));
-  if (store.tool) say(TOOLS.find(([other]) => other === store.tool)[3], false);
+  say(store.tool ? TOOLS.find(([other]) => other === store.tool)[3] : '', false);
   tell('tool');
 }
 

@@ -56,7 +56,8 @@ function drawPrompt(context, view, prompt, to) {
   if (prompt.kind === 'point') click(context, path[0], prompt.positive);
   else if (prompt.kind === 'box') {
     const [[x0, y0], [x1, y1]] = path;
-    twice(context, () => context.rect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0)), INSIDE, [6, 4]);
+    const flat = Math.min(Math.abs(x1 - x0), Math.abs(y1 - y0)) < 2; // seen from its side
+    twice(context, () => (flat ? trace(context, path, false) : context.rect(x0, y0, x1 - x0, y1 - y0)), INSIDE, [6, 4]);
   } else if (prompt.plane === view.plane && (prompt.kind === 'scribble' || prompt.kind === 'polygon')) {
     const closed = prompt.kind === 'polygon';
     twice(context, () => trace(context, path, closed), prompt.positive ? INSIDE : OUTSIDE, closed ? [6, 4] : []);

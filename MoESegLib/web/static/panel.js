@@ -78,7 +78,7 @@ function refresh(state) {
   if (changed('segments', [state.segments, state.selected])) segments(state);
   if (changed('prompts', state.prompts)) prompts(state.prompts);
   if (changed('answer', [state.answer, selected, state.case])) answer(state, selected);
-  if (changed('models', [state.models, state.model])) models(state);
+  if (changed('models', [store.models, state.model])) models(state);
   experts(state);
   for (const button of $('extent').children) button.setAttribute('aria-checked', String(button.dataset.value === state.extent));
   $('overlap').value = state.overlap;
@@ -115,8 +115,8 @@ function segments(state) {
       'aria-selected': String(segment.id === state.selected), class: segment.visible ? '' : 'hiddenrow', 'data-id': segment.id,
       onclick: () => send({ do: 'select_segment', id: segment.id }),
       ondblclick: () => rename(row, segment),
-    }, swatch, name, element('span', { class: 'amount' }, segment.milliliters ? `${segment.milliliters.toFixed(segment.milliliters < 10 ? 2 : 0)} mL` : 'empty'),
-    element('span', { title: segment.locked ? 'Accepted and locked' : '' }, segment.locked ? '🔒' : ''),
+    }, swatch, name, element('span', { class: 'amount' }, segment.milliliters ? amount(segment.milliliters) : 'empty'),
+    ...(segment.locked ? [element('img', { src: '/icons/Accept.svg', width: 17, alt: 'locked', title: 'Accepted and locked' })] : []),
     element('button', { class: 'mini', title: 'Delete (Undo brings it back)', 'aria-label': `Delete ${segment.name}`, disabled: segment.locked,
       onclick: (event) => { event.stopPropagation(); send({ do: 'remove_segment', id: segment.id }); } }, '✕'));
     return row;
@@ -162,6 +162,7 @@ function jump(prompt) {
   for (const [plane, where] of Object.entries(prompt.places)) store.views[plane].show((where.slices[0] + where.slices[1]) / 2);
 }
 
+const amount = (milliliters) => `${milliliters.toFixed(milliliters < 10 ? 2 : 0)} mL`;
 const percent = (value) => `${Math.round(100 * value)} %`;
 
 function answer(state, selected) {
@@ -176,7 +177,7 @@ function answer(state, selected) {
     lines.push(who);
     if (card.confidence === null) lines.push(element('p', { class: 'quiet' }, 'It does not say how sure it is.'));
     else lines.push(element('p', { class: 'sure' }, `${percent(card.confidence)} sure`, element('meter', { min: 0, max: 1, low: 0.6, high: 0.8, optimum: 1, value: card.confidence })));
-    lines.push(element('p', {}, `${card.milliliters.toFixed(2)} mL  `, element('span', { class: 'quiet' }, `+${card.added.toLocaleString('en')} −${card.removed.toLocaleString('en')} voxels, ${Math.round(1000 * card.seconds)} ms`)));
+    lines.push(element('p', {}, `${amount(card.milliliters)}  `, element('span', { class: 'quiet' }, `+${card.added.toLocaleString('en')} −${card.removed.toLocaleString('en')} voxels, ${card.seconds < 10 ? `${Math.round(1000 * card.seconds)} ms` : `${Math.round(card.seconds)} s`}`)));
     for (const note of card.notes) lines.push(element('p', { class: 'notes' }, note));
   }
   $('answer').replaceChildren(...lines);
@@ -188,10 +189,10 @@ function answer(state, selected) {
 }
 
 function models(state) {
-  $('model').replaceChildren(...state.models.map((model) => element('option', { value: model.name, selected: model.name === state.model },
+  $('model').replaceChildren(...store.models.map((model) => element('option', { value: model.name, selected: model.name === state.model },
     model.state === 'installed' ? model.title : `${model.title} (${model.state === 'missing' ? `get, ${model.size}` : 'damaged'})`)));
   $('model').value = state.model;
-  const card = state.models.find((model) => model.name === state.model);
+  const card = store.models.find((model) => model.name === state.model);
   $('get').hidden = card.state !== 'missing' || Boolean(card.how);
   const rows = [card.description, `Understands: ${card.prompts.join(', ')}`, `Images: ${card.dimension.toUpperCase()}, ${card.modalities.join(', ')}`,
     `Size: ${card.size}. License: ${card.license}`, ...card.measured, card.notes, card.how];

@@ -197,14 +197,18 @@ export class Solid {
 
   letterPlaces(world, size, camera) {
     const middle = size.map((length) => (length - 1) / 2), center = world(middle), marks = [];
+    const far = 18 / camera.scale; // 18 pixels outside of the image
     for (let axis = 0; axis < 3; axis++) {
-      for (const end of [-0.06, 1.06]) {
+      for (const end of [-0.5, size[axis] - 0.5]) {
         const ijk = [...middle];
-        ijk[axis] = end * (size[axis] - 1);
-        const at = world(ijk), d = at.map((value, n) => value - center[n]);
+        ijk[axis] = end;
+        const face = world(ijk), d = face.map((value, n) => value - center[n]), length = Math.hypot(...d);
+        const at = face.map((value, n) => value + (d[n] / length) * far);
         const most = d.map(Math.abs).indexOf(Math.max(...d.map(Math.abs)));
-        marks.push(['RAS'[most], 'LPI'[most]].map((letter) => [letter, this.project(at, camera)])[d[most] > 0 ? 0 : 1]);
+        marks.push([(d[most] > 0 ? 'RAS' : 'LPI')[most], this.project(at, camera)]);
       }
+      const [one, other] = marks.slice(-2).map(([, at]) => at);
+      if (Math.hypot(one[0] - other[0], one[1] - other[1]) < 70) marks.splice(-2); // they would lie on the segments
     }
     return marks;
   }
