@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ STATIC = Path(__file__).parent / "static"
 _BUSY_SECONDS, _IDLE_SECONDS = 0.004, 0.03
 """Between two looks at the worker: while a prediction runs, an answer waits 2 ms on average."""
 _MESSAGE_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -205,6 +207,7 @@ class Server:
 
     async def _pumping(self, application: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(self._pump())
+        task.add_done_callback(_report_failure)
         yield
         task.cancel()
         self.desk.close()
@@ -242,6 +245,12 @@ def _file_of(folder: Path, name: str) -> web.StreamResponse:
     """A file that lies directly in a folder of this installation."""
     known = {path.name: path for path in folder.iterdir() if path.is_file()}
     return web.FileResponse(known[name]) if name in known else _refusal(404, "There is no such page.")
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """A fault of the program itself must not end the clock unseen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("MoESeg stopped working because of a fault; save what you can and start it again.", exc_info=error)
 
 
 def _refusal(status: int, text: str) -> web.Response:

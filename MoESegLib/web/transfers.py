@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from aiohttp import BodyPartReader, web
 
@@ -59,7 +61,7 @@ class Transfers:
         return web.json_response([asdict(entry) for entry in entries])
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
-        data = await request.json()
+        data = await _data_of(request)
         path = self.folders.find_image(str(data.get("path", "")))
         await asyncio.to_thread(check_before_reading, path)
         await self._show(path, as_segmentation=bool(data.get("segmentation")))
@@ -115,7 +117,7 @@ class Transfers:
         await self._push()
 
     async def _save(self, request: web.Request) -> web.StreamResponse:
-        data = await request.json()
+        data = await _data_of(request)
         path = self.folders.find_new(str(data.get("folder", "")), str(data.get("name", "")))
         if path.exists() and not data.get("overwrite"):
             return web.json_response({"message": f"{path.name} exists already.", "exists": True}, status=409)
@@ -137,3 +139,18 @@ class Transfers:
         name = f"{plain_name(case.volume.name) or 'image'}{ending}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return web.Response(body=body, content_type="application/octet-stream", headers=headers)
+
+
+async def _data_of(request: web.Request) -> dict[str, Any]:
+    """What the page posted.
+
+    Raises:
+        FileRefusedError: no JSON object.
+    """
+    try:
+        data = await request.json()
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FileRefusedError("The page sent a damaged request. Reload it.") from error
+    if not isinstance(data, dict):
+        raise FileRefusedError("The page sent a damaged request. Reload it.")
+    return data

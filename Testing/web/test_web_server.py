@@ -168,6 +168,16 @@ def test_paths_outside_the_allowed_folders_are_not_opened_listed_or_written(tmp_
     visit(act, (allowed,))
 
 
+def test_posted_nonsense_is_refused(tmp_path: Path) -> None:
+    async def act(site: Site) -> None:
+        for path in ("/open", "/save"):
+            for body in (b"", b"{", b"[]", b'{"path": 3}', b"\xff\xfe"):
+                assert (await site.client.post(path, data=body, headers=site.own)).status == 400
+        assert (await site.client.post("/upload", data=b"no form", headers=site.own)).status == 400
+
+    visit(act, (tmp_path,))
+
+
 def test_a_file_is_replaced_only_when_the_user_says_so(tmp_path: Path) -> None:
     (tmp_path / "out.nii.gz").write_bytes(b"old")
 
