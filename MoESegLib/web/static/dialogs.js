@@ -20,7 +20,7 @@ async function working(problem, action) {
   problem.textContent = 'Reading …';
   const result = await action();
   problem.textContent = result.ok ? '' : result.message;
-  if (result.ok) { close(); tell('message', result.message); }
+  if (result.ok) { close(); tell('done', result.message); }
 }
 
 export function openFiles() {
@@ -64,7 +64,7 @@ export function saveFiles() {
     const result = await post('/save', { folder: folders.value, name: name.value, overwrite });
     problem.textContent = result.message;
     if (result.exists) problem.append(' ', element('button', { onclick: () => write(true) }, 'Replace it'));
-    if (result.ok) { close(); tell('message', result.message); }
+    if (result.ok) { close(); tell('done', result.message); }
   };
   const into = element('div', { class: 'row', hidden: true }, folders, name, element('button', { onclick: () => write(false) }, 'Save'));
   get('/files').then((entries) => {

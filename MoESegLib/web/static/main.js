@@ -9,7 +9,7 @@ import { View } from './view.js';
 const $ = (id) => document.getElementById(id);
 
 const TOOLS = [
-  ['', 'Crosshair', 'Esc', 'Look around: click sets the crosshair.', null],
+  ['', '', 'Esc', 'Look around: click sets the crosshair.', null],
   ['positive', 'PointPositive', 'P', 'Click inside the target.', 'point'],
   ['negative', 'PointNegative', 'N', 'Click what does not belong to the target.', 'point'],
   ['box', 'Box', 'X', 'Drag a box around the target.', 'box'],
@@ -32,7 +32,7 @@ function buildTools() {
     $('tools').append(element('button', { id, title: text, 'aria-label': text, onclick: act }, picture));
   };
   for (const [name, icon, key, text] of TOOLS) {
-    add(`tool-${name || 'none'}`, `/icons/${icon}.svg`, `${text} (${key})`, () => setTool(name));
+    add(`tool-${name || 'none'}`, name ? `/icons/${icon}.svg` : '/static/crosshair.svg', `${text} (${key})`, () => setTool(name));
   }
   $('tools').append(element('hr'));
   add('undo', '/icons/Undo.svg', 'Undo (U)', () => send({ do: 'undo' }));
@@ -180,6 +180,7 @@ on('cross', onCross);
 on('window', setWindow);
 on('enlarge', enlarge);
 on('message', (text) => say(text));
+on('done', (text) => say(text, false));
 on('cursor', (text) => { $('cursor').textContent = text; });
 on('asked', (time) => { asked = time; });
 on('elsewhere', () => curtain('MoESeg is already open in another tab or window.', 'Continue here'));
