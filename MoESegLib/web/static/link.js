@@ -27,30 +27,33 @@ function tabName() {
 
 export function connect(takeOver = false) {
   refused = false;
-  socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/socket`);
-  socket.onopen = () => send({ do: 'hello', tab: tabName(), takeOver });
-  socket.onmessage = (event) => {
-    const data = JSON.parse(event.data);
-    if (data.type === 'case') {
-      store.info = data;
-      tell('case', data);
-    } else if (data.type === 'models') {
-      store.models = data.models;
-    } else if (data.type === 'state') {
-      store.state = data;
-      tell('state', data);
-    } else if (data.type === 'message') {
-      tell('message', data.text);
-    } else if (data.type === 'elsewhere' || data.type === 'taken') {
-      refused = true;
-      tell(data.type);
-    }
-  };
-  socket.onclose = () => {
-    if (refused) return;
+  socket?.close();
+  const own = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/socket`);
+  socket = own; // what an older one still says does not count
+  own.onopen = () => { if (own === socket) send({ do: 'hello', tab: tabName(), takeOver }); };
+  own.onmessage = (event) => { if (own === socket) take(JSON.parse(event.data)); };
+  own.onclose = () => {
+    if (own !== socket || refused) return;
     tell('lost');
-    setTimeout(() => connect(), 1000);
+    setTimeout(() => { if (own === socket) connect(); }, 1000);
   };
+}
+
+function take(data) {
+  if (data.type === 'case') {
+    store.info = data;
+    tell('case', data);
+  } else if (data.type === 'models') {
+    store.models = data.models;
+  } else if (data.type === 'state') {
+    store.state = data;
+    tell('state', data);
+  } else if (data.type === 'message') {
+    tell('message', data.text);
+  } else if (data.type === 'elsewhere' || data.type === 'taken') {
+    refused = true;
+    tell(data.type);
+  }
 }
 
 export function send(message) {
