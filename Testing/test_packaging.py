@@ -217,7 +217,7 @@ def test_positive_and_negative_point_differ_in_shape_not_only_in_color() -> None
 
 
 def test_every_drawing_has_its_picture() -> None:
-    drawings = {path.stem for path in (ROOT / "docs" / "icons").glob("*.svg")}
+    drawings = {path.stem for path in (ROOT / "Resources" / "Icons").glob("*.svg")}
     assert drawings == {path.stem for path in ICONS.glob("*.png")} - {"MoESegDemo"}
 
 

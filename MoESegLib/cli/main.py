@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..core.errors import Cancelled, MoESegError
 from . import (
+    app_command,
     bench_command,
     cache_command,
     demo_command,
@@ -26,6 +27,7 @@ from . import (
 
 COMMANDS = (
     demo_command,
+    app_command,
     segment_command,
     tumors_command,
     replay_command,

@@ -153,8 +153,8 @@ def _draw_orientation(draw: ImageDraw.ImageDraw, volume: Volume, view: SliceView
     """Letters at the four borders: the direction toward which that side of the picture lies."""
     width, height = size
     font = _font()
-    up, down = _letters(volume, view.row_axis, view.row_flip)
-    left, right = _letters(volume, view.column_axis, view.column_flip)
+    up, down = letters(volume, view.row_axis, view.row_flip)
+    left, right = letters(volume, view.column_axis, view.column_flip)
     for letter, place, anchor in (
         (up, (width / 2, 6), "ma"),
         (down, (width / 2, height - 6), "md"),
@@ -164,7 +164,7 @@ def _draw_orientation(draw: ImageDraw.ImageDraw, volume: Volume, view: SliceView
         draw.text(place, letter, fill=(255, 255, 255), font=font, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
-def _letters(volume: Volume, axis: int, flip: bool) -> tuple[str, str]:
+def letters(volume: Volume, axis: int, flip: bool) -> tuple[str, str]:
     """Anatomical letters at the low and the high displayed index of an IJK axis."""
     direction = volume.ijk_to_ras[:3, axis] * (-1 if flip else 1)
     ras = int(np.argmax(np.abs(direction)))

@@ -11,8 +11,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QImage, QPainter
 from PySide6.QtSvg import QSvgRenderer
 
-HERE = Path(__file__).parent
-TARGET = HERE.parent.parent / "MoESeg" / "Resources" / "Icons"
+ROOT = Path(__file__).resolve().parents[2]
+DRAWINGS = ROOT / "Resources" / "Icons"
+TARGET = ROOT / "MoESeg" / "Resources" / "Icons"
 
 
 def render(drawing: Path, target: Path) -> None:
@@ -28,5 +29,5 @@ def render(drawing: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     application = QGuiApplication([])
-    for drawing in sorted(HERE.glob("*.svg")):
+    for drawing in sorted(DRAWINGS.glob("*.svg")):
         render(drawing, TARGET / f"{drawing.stem}.png")

@@ -1,0 +1,104 @@
+"""Start the server, open the page, and clean up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import webbrowser
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from ..core.errors import OutputError
+from ..core.volume import Volume
+from ..mrml.model_library import ModelLibrary
+from .desk import Desk
+from .door import Door
+from .files import Folders, UploadRoom
+from .server import Server
+
+_SHUTDOWN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the app is started.
+
+    Attributes:
+        image: opened at the start; None for an empty page.
+        host, port: where it listens; port 0 takes a free one.
+        browser: open the page in the user's browser.
+        allow: folders whose files the page may open and write.
+        model: to begin with; None for the panel's default.
+    """
+
+    image: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    browser: bool = True
+    allow: Sequence[Path] = ()
+    model: str | None = None
+
+
+def serve(options: Options, say: Callable[[str], None] = print, models: ModelLibrary | None = None) -> None:
+    """Run until Ctrl+C (or SIGTERM).
+
+    Args:
+        say: tells the user the address.
+        models: other models than those of this installation, for tests.
+
+    Raises:
+        VolumeError: the image cannot be opened.
+        FileRefusedError: a folder of ``allow`` does not exist.
+        OutputError: the port is taken.
+    """
+    volume = None if options.image is None else Volume.read(options.image)
+    folders, door = Folders(options.allow), Door.of(options.host)
+    desk = Desk(models, options.model)
+    if volume is not None:
+        desk.show(volume)
+    with UploadRoom() as uploads, contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(Server(desk, door, folders, uploads), options, say))
+
+
+async def _serve(server: Server, options: Options, say: Callable[[str], None]) -> None:
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        address = await _listen(runner, server.door, options)
+        say(f"MoESeg is ready: {address}")
+        say("Research software, not a medical device. Ctrl+C ends it.")
+        if options.browser:
+            await asyncio.to_thread(webbrowser.open, address)
+        await _until_stopped()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, door: Door, options: Options) -> str:
+    """Bind the port; returns the address to open."""
+    site = web.TCPSite(runner, options.host, options.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise OutputError(
+            f"Cannot listen on {options.host} port {options.port}: {error.strerror or error}. Choose another --port, "
+            "or 0 for a free one."
+        ) from error
+    port = runner.addresses[0][1]
+    host = socket.gethostname() if options.host in ("0.0.0.0", "::", "") else options.host
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/" + (f"?token={door.token}" if door.token else "")
+
+
+async def _until_stopped() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # on Windows Ctrl+C raises KeyboardInterrupt instead
+            loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,279 @@
+"""The server attacked: wrong hosts and origins, no token, paths outside, oversized and mislabeled uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from fakes import blob_volume
+from web_tools import FakeModels, need
+
+need("aiohttp", "slicer")
+
+from aiohttp import FormData, WSServerHandshakeError  # noqa: E402
+from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
+
+from MoESegLib.web import transfers  # noqa: E402
+from MoESegLib.web.desk import Desk  # noqa: E402
+from MoESegLib.web.door import COOKIE, Door  # noqa: E402
+from MoESegLib.web.files import Folders, UploadRoom  # noqa: E402
+from MoESegLib.web.server import STATIC, Server  # noqa: E402
+
+Visit = Callable[["Site"], Awaitable[None]]
+
+
+class Site:
+    """A server that runs inside the test, and a client that behaves like its page."""
+
+    def __init__(self, server: Server, client: TestClient, uploads: UploadRoom) -> None:
+        self.server = server
+        self.client = client
+        self.uploads = uploads
+        self.own = {"Origin": f"http://127.0.0.1:{client.port}"}
+
+    async def upload(self, name: str, data: bytes, **query: str):
+        form = FormData()
+        form.add_field("file", data, filename=name, content_type="application/octet-stream")
+        return await self.client.post("/upload", data=form, headers=self.own, params=query)
+
+
+def visit(act: Visit, allowed: tuple[Path, ...] = (), host: str = "127.0.0.1", image: bool = True) -> None:
+    """Run a server for the time of one coroutine."""
+
+    async def run() -> None:
+        desk = Desk(FakeModels())
+        if image:
+            desk.show(blob_volume())
+        with UploadRoom() as uploads:
+            server = Server(desk, Door.of(host), Folders(allowed), uploads)
+            async with TestClient(TestServer(server.application(), host="127.0.0.1")) as client:
+                await act(Site(server, client, uploads))
+
+    asyncio.run(run())
+
+
+async def hello(site: Site, tab: str, **more):
+    socket = await site.client.ws_connect("/socket", headers=site.own)
+    await socket.send_json({"do": "hello", "tab": tab, **more})
+    return socket
+
+
+async def next_of(socket, kind: str) -> dict:
+    while True:
+        data = await socket.receive_json(timeout=10)
+        if data["type"] == kind:
+            return data
+
+
+def test_the_page_and_its_files_are_served_and_may_load_nothing_from_elsewhere() -> None:
+    async def act(site: Site) -> None:
+        page = await site.client.get("/")
+        assert page.status == 200 and "MoESeg" in await page.text()
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        assert page.headers["Cache-Control"] == "no-store"
+        for name in ("/static/main.js", "/static/app.css", "/icons/MoESeg.svg"):
+            assert (await site.client.get(name)).status == 200
+        for name in ("/static/..%2fserver.py", "/static/nothing.js", "/icons/..%2F..%2Fpyproject.toml"):
+            assert (await site.client.get(name)).status == 404
+
+    visit(act)
+
+
+def test_no_script_or_style_names_another_computer() -> None:
+    for file in STATIC.iterdir():
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text and "https://" not in text, file.name
+
+
+def test_requests_under_another_name_are_refused() -> None:
+    async def act(site: Site) -> None:
+        for path in ("/", "/files", "/download/seg.nrrd"):
+            assert (await site.client.get(path, headers={"Host": "evil.example"})).status == 403
+
+    visit(act)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
+def test_another_page_can_neither_open_the_socket_nor_post(origin: str | None, tmp_path: Path) -> None:
+    blob_volume().write(tmp_path / "ball.nrrd")
+
+    async def act(site: Site) -> None:
+        headers = {} if origin is None else {"Origin": origin}
+        with pytest.raises(WSServerHandshakeError, match="403"):
+            await site.client.ws_connect("/socket", headers=headers)
+        before = site.server.desk.case
+        for path in ("/open", "/upload", "/save"):
+            answer = await site.client.post(path, json={"path": str(tmp_path / "ball.nrrd")}, headers=headers)
+            assert answer.status == 403
+        assert site.server.desk.case is before
+
+    visit(act, (tmp_path,))
+
+
+def test_on_another_host_nothing_is_given_out_without_the_token() -> None:
+    async def act(site: Site) -> None:
+        token = site.server.door.token
+        number = site.server.desk.ready().number
+        paths = ("/", "/static/main.js", "/files", f"/slice/{number}/axial/3", "/download/seg.nrrd", "/?token=wrong")
+        for path in paths:
+            assert (await site.client.get(path)).status == 401
+        with pytest.raises(WSServerHandshakeError, match="401"):
+            await site.client.ws_connect("/socket", headers=site.own)
+        assert (await site.client.get(f"/files?token={token}")).status == 401  # only the page itself takes it
+        entry = await site.client.get(f"/?token={token}", allow_redirects=False)
+        assert entry.status == 302 and entry.headers["Location"] == "/"
+        cookie = entry.cookies[COOKIE]
+        assert cookie.value == token and cookie["httponly"] and cookie["samesite"] == "Strict"
+        assert token not in await (await site.client.get("/", cookies={COOKIE: token})).text()
+        assert (await site.client.get(f"/slice/{number}/axial/3", cookies={COOKIE: token})).status == 200
+
+    visit(act, host="0.0.0.0")
+
+
+def test_slices_and_layers_of_the_open_image_only_are_given() -> None:
+    async def act(site: Site) -> None:
+        number = site.server.desk.ready().number
+        answer = await site.client.get(f"/slice/{number}/axial/3")
+        assert len(await answer.read()) == 2 * 40 * 48
+        for path in (f"{number}/axial/9", f"{number}/axial/-1", f"{number}/up/1", f"{number}/axial/x", "old/axial/1"):
+            assert (await site.client.get(f"/slice/{path}")).status == 400
+            assert (await site.client.get(f"/layers/{path}")).status == 400
+
+    visit(act)
+
+
+def test_paths_outside_the_allowed_folders_are_not_opened_listed_or_written(tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    blob_volume().write(tmp_path / "secret.nrrd")
+    blob_volume().write(allowed / "ball.nrrd")
+
+    async def act(site: Site) -> None:
+        before = site.server.desk.case
+        for path in (tmp_path / "secret.nrrd", f"{allowed}/../secret.nrrd", "/etc/passwd"):
+            answer = await site.client.post("/open", json={"path": str(path)}, headers=site.own)
+            assert answer.status == 400 and "allowed" in (await answer.json())["message"]
+        assert (await site.client.get("/files", params={"folder": str(tmp_path)})).status == 400
+        for folder, name in ((tmp_path, "out.seg.nrrd"), (allowed, "../out.seg.nrrd")):
+            answer = await site.client.post("/save", json={"folder": str(folder), "name": name}, headers=site.own)
+            assert answer.status == 400
+        assert not (tmp_path / "out.seg.nrrd").exists()
+        assert site.server.desk.case is before
+        answer = await site.client.post("/open", json={"path": str(allowed / "ball.nrrd")}, headers=site.own)
+        assert answer.status == 200 and site.server.desk.case is not before
+
+    visit(act, (allowed,))
+
+
+def test_posted_nonsense_is_refused(tmp_path: Path) -> None:
+    async def act(site: Site) -> None:
+        for path in ("/open", "/save"):
+            for body in (b"", b"{", b"[]", b'{"path": 3}', b"\xff\xfe"):
+                assert (await site.client.post(path, data=body, headers=site.own)).status == 400
+        assert (await site.client.post("/upload", data=b"no form", headers=site.own)).status == 400
+
+    visit(act, (tmp_path,))
+
+
+def test_a_file_is_replaced_only_when_the_user_says_so(tmp_path: Path) -> None:
+    (tmp_path / "out.nii.gz").write_bytes(b"old")
+
+    async def act(site: Site) -> None:
+        data = {"folder": str(tmp_path), "name": "out.nii.gz"}
+        answer = await site.client.post("/save", json=data, headers=site.own)
+        assert answer.status == 409 and (tmp_path / "out.nii.gz").read_bytes() == b"old"
+        answer = await site.client.post("/save", json={**data, "overwrite": True}, headers=site.own)
+        assert answer.status == 200 and (tmp_path / "out.nii.gz").read_bytes() != b"old"
+
+    visit(act, (tmp_path,))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("evil.sh", b"#!/bin/sh"),
+        ("ct.nrrd", b"#!/bin/sh"),
+        ("ct.nii.gz", b"<html>"),
+        ("ct.png", b"GIF89a"),
+        ("ct", b""),
+    ],
+)
+def test_mislabeled_uploads_are_refused_and_removed(name: str, data: bytes) -> None:
+    async def act(site: Site) -> None:
+        before = site.server.desk.case
+        answer = await site.upload(name, data)
+        assert answer.status == 400
+        assert site.server.desk.case is before
+        assert list(site.uploads.path.iterdir()) == []
+
+    visit(act)
+
+
+def test_an_oversized_upload_is_stopped_on_the_way_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "MAX_UPLOAD_BYTES", 100_000)
+
+    async def act(site: Site) -> None:
+        answer = await site.upload("ct.nrrd", b"NRRD0004\n" + bytes(3_000_000))
+        assert answer.status == 400 and "larger than" in (await answer.json())["message"]
+        assert list(site.uploads.path.iterdir()) == []
+
+    visit(act)
+
+
+def test_an_uploaded_image_is_opened_and_its_file_removed(tmp_path: Path) -> None:
+    blob_volume((5, 20, 30)).write(tmp_path / "ball.nii.gz")
+
+    async def act(site: Site) -> None:
+        answer = await site.upload("../../ball.nii.gz", (tmp_path / "ball.nii.gz").read_bytes())
+        assert answer.status == 200
+        assert site.server.desk.ready().volume.size == (30, 20, 5)
+        assert list(site.uploads.path.iterdir()) == []
+
+    visit(act, image=False)
+
+
+def test_one_page_works_and_a_second_may_take_over() -> None:
+    async def act(site: Site) -> None:
+        first = await hello(site, "one")
+        assert (await next_of(first, "state"))["case"]
+        second = await hello(site, "two")
+        assert (await second.receive_json())["type"] == "elsewhere"
+        await second.send_json({"do": "add_segment", "name": "from the page that does not work"})
+        await second.send_json({"do": "hello", "tab": "two", "takeOver": True})
+        assert (await next_of(second, "state"))["segments"] == []
+        await next_of(first, "taken")
+        assert (await first.receive(timeout=10)).data is not None and first.closed
+        await second.close()
+        again = await hello(site, "three")
+        assert (await next_of(again, "case"))["views"]["axial"]["count"] == 9
+
+    visit(act)
+
+
+def test_a_page_that_is_loaded_again_gets_its_work_back() -> None:
+    async def act(site: Site) -> None:
+        page = await hello(site, "one")
+        await next_of(page, "state")
+        await page.send_json({"do": "add_segment", "name": "liver"})
+        assert [segment["name"] for segment in (await next_of(page, "state"))["segments"]] == ["liver"]
+        again = await hello(site, "one")
+        state = await next_of(again, "state")
+        assert [segment["name"] for segment in state["segments"]] == ["liver"]
+
+    visit(act)
+
+
+def test_nonsense_on_the_socket_is_survived() -> None:
+    async def act(site: Site) -> None:
+        page = await hello(site, "one")
+        for text in ("", "{", "[]", "1", '"x"', json.dumps({"do": {"a": 1}}), json.dumps({"do": "prompt"})):
+            await page.send_str(text)
+        await page.send_json({"do": "add_segment", "name": "liver"})
+        while not (state := await next_of(page, "state"))["segments"]:
+            pass
+        assert state["segments"][0]["name"] == "liver"
+
+    visit(act)
