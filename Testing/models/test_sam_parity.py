@@ -59,7 +59,9 @@ def public_sam():
     absent["torchvision.ops.boxes"] = types.ModuleType("torchvision.ops.boxes")
     absent["torchvision.ops.boxes"].batched_nms = None
     absent["torchvision.ops.boxes"].box_area = None
-    before = {name: sys.modules.get(name) for name in absent}
+    # MONAI tries to import the package, too; without torchvision that fails halfway and leaves some of it behind.
+    halfway = [name for name in sys.modules if name.partition(".")[0] == "segment_anything"]
+    before = {name: sys.modules.pop(name, None) for name in [*absent, *halfway]}
     sys.modules.update(absent)
     try:
         import segment_anything
