@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from MoESegLib.engines.phrases import load_text_model
 
 LABELED = Path(__file__).parent / "phrases_labeled.json"
 WRONG_COSTS = 3.0
+
+Find = Callable[[str], tuple[str, float]]
+"""Looks a phrase up: what it names, and the similarity of meaning."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,23 @@ class Answer:
 def main() -> None:
     """Print the threshold and the table for the documentation."""
     plain, full = PhraseBook.load(), PhraseBook.load(load_text_model(), threshold=-1.0)
-    labels = {item["phrase"]: item["means"] for item in json.loads(LABELED.read_text(encoding="utf-8"))}
+    compare(LABELED, lambda phrase: _match(plain, phrase), lambda phrase: _match(full, phrase), THRESHOLD)
+
+
+def _match(book: PhraseBook, phrase: str) -> tuple[str, float]:
+    match = book.find(phrase)
+    return match.name, match.similarity
+
+
+def compare(labeled: Path, plain: Find, full: Find, in_use: float) -> None:
+    """Print the best thresholds of the first half, and what the one in use does on both.
+
+    Args:
+        labeled: JSON list of phrases and what they mean.
+        plain, full: a book without and with the text model; both raise PromptError for what they refuse.
+        in_use: the threshold that ships.
+    """
+    labels = {item["phrase"]: item["means"] for item in json.loads(labeled.read_text(encoding="utf-8"))}
     answers = [answer(plain, full, phrase, means) for phrase, means in labels.items()]
     chosen_on = [item for item in answers if in_first_half(item.phrase)]
     measured_on = [item for item in answers if not in_first_half(item.phrase)]
@@ -53,24 +73,24 @@ def main() -> None:
     costs = {threshold: cost(chosen_on, threshold) for threshold in grid}
     best = [threshold for threshold in grid if costs[threshold] == min(costs.values())]
     print({threshold: value for threshold, value in costs.items() if round(threshold * 100) % 5 == 0})
-    print(f"best on the first half: {best[0]} to {best[-1]}; in use: {THRESHOLD}")
-    report("first half", chosen_on, THRESHOLD)
-    report("second half", measured_on, THRESHOLD)
+    print(f"best on the first half: {best[0]} to {best[-1]}; in use: {in_use}")
+    report("first half", chosen_on, in_use)
+    report("second half", measured_on, in_use)
     report("second half, no text model", measured_on, float("inf"))
     for item in answers:
-        if item.taken(THRESHOLD) != item.means:
+        if item.taken(in_use) != item.means:
             half = 1 if in_first_half(item.phrase) else 2
             print(f"  half {half}: {item.phrase!r} means {item.means}, said {item.said} ({item.similarity:.2f})")
 
 
-def answer(plain: PhraseBook, full: PhraseBook, phrase: str, means: str | None) -> Answer:
+def answer(plain: Find, full: Find, phrase: str, means: str | None) -> Answer:
     """What the book says, without and with the text model."""
-    for book in (plain, full):
+    for find in (plain, full):
         try:
-            match = book.find(phrase)
+            said, similarity = find(phrase)
         except PromptError:
             continue
-        return Answer(phrase, means, match.name, float("inf") if book is plain else match.similarity)
+        return Answer(phrase, means, said, float("inf") if find is plain else similarity)
     return Answer(phrase, means, None, float("-inf"))
 
 
