@@ -214,26 +214,31 @@ class MoESegTest(ScriptedLoadableModuleTest):
 
 def registerSampleData():
     """Offer the demo CT, which comes with the extension, in the Sample Data module."""
-    import json
-
-    from MoESegLib.resources import resource_path
-
     try:
         import SampleData
     except ImportError:
         logging.info("The Sample Data module is not there; MoESeg's demo image is not offered in it.")
         return
-    sample = json.loads(resource_path("Demo", "demo.json").read_text(encoding="utf-8"))["sample"]
     icons = Path(slicer.util.modulePath("MoESeg")).parent / "Resources" / "Icons"
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="MoESeg",
         sampleName="MoESegDemoCT",
         thumbnailFileName=str(icons / "MoESegDemo.png"),
-        uris=resource_path("Demo", sample["file"]).as_uri(),
-        fileNames=sample["file"],
-        checksums=f"SHA256:{sample['sha256']}",
-        nodeNames="MoESegDemoCT",
+        customDownloader=loadDemoCT,
     )
+
+
+def loadDemoCT(source=None):
+    """Load the demo CT, a DICOM series, into the scene and show it; a list with its node, as Sample Data expects."""
+    from MoESegLib import Volume
+    from MoESegLib.resources import resource_path
+
+    ct = Volume.read(resource_path("Demo", "ct"))
+    node = slicer.util.addVolumeFromArray(ct.array, ijkToRAS=ct.ijk_to_ras, name="MoESegDemoCT")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(node), "DICOM.Modality", ct.modality)
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return [node]
 
 
 def _importName(requirement):

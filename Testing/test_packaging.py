@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from MoESegLib.core.volume import Volume
 from MoESegLib.weights import model_cards
 
 ROOT = Path(__file__).parent.parent
@@ -235,18 +233,6 @@ def test_requirements_are_read_by_slicer_and_ask_for_nothing_that_slicer_or_pyto
 
 def test_the_repository_stays_small() -> None:
     assert sum(path.stat().st_size for path in tracked_files() if path.is_file()) < 100e6
-
-
-def test_the_sample_volume_is_the_dicom_series(demo_volume: Volume) -> None:
-    sample = json.loads((DEMO / "demo.json").read_text(encoding="utf-8"))["sample"]
-    path = DEMO / sample["file"]
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == sample["sha256"]
-    volume = Volume.read(path)
-    assert volume.array.dtype == demo_volume.array.dtype
-    np.testing.assert_array_equal(volume.array, demo_volume.array)
-    np.testing.assert_allclose(volume.ijk_to_ras, demo_volume.ijk_to_ras, atol=1e-9)
-    assert volume.modality == "CT"
-    assert path.stat().st_size < 5e6
 
 
 def test_the_thumbnail_of_the_sample_has_the_size_of_slicers_buttons() -> None:

@@ -72,7 +72,7 @@ class Studio:
 
     def open_ct(self) -> None:
         """Load the demo CT as Sample Data does, and choose it."""
-        volume = Volume.read(resource_path("Demo", "MoESegDemoCT.nrrd"))
+        volume = Volume.read(resource_path("Demo", "ct"))
         node = add_volume(self.harness.scene, volume, name="MoESegDemoCT")
         node.GetDisplayNode().AutoWindowLevelOff()
         node.GetDisplayNode().SetWindowLevel(400, 40)  # as the preset for the abdomen
@@ -317,7 +317,7 @@ def teaching(studio: Studio) -> None:
 
 def finished_liver(studio: Studio, name: str, piece: slice) -> None:
     """Some slices of the sample CT as a patient, whose liver is segmented and accepted."""
-    ct = Volume.read(resource_path("Demo", "MoESegDemoCT.nrrd"))
+    ct = Volume.read(resource_path("Demo", "ct"))
     labels = Volume.read(resource_path("Demo", "labels.nii.gz"))
     values, counts = np.unique(labels.array[labels.array > 0], return_counts=True)
     liver = (labels.array == values[counts.argmax()]).astype(np.uint8)
@@ -382,7 +382,7 @@ def draw_lesions(studio: Studio) -> None:
     from MoESegLib.training.tumor_kinds import kind_named
     from MoESegLib.training.tumor_synthesis import OrganBody, with_lesions
 
-    ct = Volume.read(resource_path("Demo", "MoESegDemoCT.nrrd"))
+    ct = Volume.read(resource_path("Demo", "ct"))
     labels = Volume.read(resource_path("Demo", "labels.nii.gz"))
     organs = organ_labels(resample_nearest(labels.array, labels.ijk_to_ras, ct).astype(np.uint8), "total")
     i, j, k = ct.spacing

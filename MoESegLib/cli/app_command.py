@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     image = args.image
     if args.demo:
         case = json.loads(resource_path("Demo", "demo.json").read_text(encoding="utf-8"))
-        image = resource_path("Demo", case["sample"]["file"])
+        image = resource_path("Demo", case["image"])
     if args.model is not None:
         model_card(args.model)
     options = Options(image, args.host, args.port, not args.no_browser, args.allow, args.model)
