@@ -133,8 +133,8 @@ def schedule_of(options: argparse.Namespace) -> TumorSchedule:
 
 
 def identity_of(data: TumorData) -> str:
-    """Hash of what is learned from."""
-    keys = "|".join(image.key for image in data.images)
+    """Hash of what is learned from; not of the files' dates, which a copy of the data changes."""
+    keys = "|".join(f"{image.dataset} {image.name} {image.voxels}" for image in data.images)
     return hashlib.sha256(f"{keys}|{data.plan!r}".encode()).hexdigest()
 
 

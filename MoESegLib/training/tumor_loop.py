@@ -236,7 +236,8 @@ class TumorLoop(LearningLoop[HeldOutTumors]):
     def learn_from(self, indices: Sequence[int]) -> list[float]:
         """See :meth:`~.learning.LearningLoop.learn_from`."""
         mine = self.world.share(indices)
-        warm_up = not self.tumor and self.world.agree(self._fraction(self.plan.steps)) < self.plan.warm_up
+        done = self.world.agree(self._fraction(self.plan.steps))
+        warm_up = not self.tumor and done < self.plan.warm_up
         loss = 0.0
         if mine:
             groups: dict[tuple[int, ...], list[tuple[TumorSample, np.random.Generator]]] = {}
@@ -250,7 +251,7 @@ class TumorLoop(LearningLoop[HeldOutTumors]):
             ]
             with torch.random.fork_rng():  # for the noise of the router
                 torch.manual_seed(hash((self.plan.seed, self.at.steps, self.world.rank)) & 0x7FFFFFFF)
-                loss = learn(self.network, batches, warm_up)
+                loss = learn(self.network, batches, warm_up, done)
         self.world.mean_gradients([value for _, value in trainable_parameters(self.network)], len(mine))
         return self.world.gather([loss] if mine else [])
 

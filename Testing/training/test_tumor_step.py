@@ -48,11 +48,12 @@ def drawn(count: int, is_slice: bool, **options) -> list:
     return [samples.draw(rng(number), is_slice) for number in range(count)]
 
 
-def test_where_there_is_no_lesion_only_the_cross_entropy_counts() -> None:
+def test_where_there_is_no_lesion_the_cross_entropy_counts_and_what_looks_most_like_one_counts_again() -> None:
     logits = torch.randn(2, 1, 4, 6, 6, requires_grad=True)
     target = torch.zeros(2, 1, 4, 6, 6)
     loss = lesion_loss(logits, target)
-    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target))
+    likeliest = F.softplus(logits.flatten(1).amax(dim=1))  # a hundredth of 144 voxels
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target) + likeliest.mean())
     loss.backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all() and (logits.grad > 0).all()
 
@@ -80,6 +81,12 @@ def test_a_small_lesion_pulls_at_the_mask_even_when_it_is_empty() -> None:
     assert logits.grad is not None
     inside = logits.grad[target > 0]
     assert inside.max() < -0.02  # cross-entropy alone would be 1 / 4096 here, and soft Dice less
+
+
+def test_the_extra_weight_of_lesion_voxels_fades_over_the_run(network: MastPro, book: TumorBook) -> None:
+    batch = batch_of(drawn(1, False), book, network)
+    losses = [learn(network.eval(), [batch], warm_up=False, done=done) for done in (0.0, 0.25, 0.5, 1.0)]
+    assert losses[0] > losses[1] > losses[2] == losses[3]
 
 
 def test_small_lesions_are_learned_by_heart(network: MastPro, book: TumorBook) -> None:
