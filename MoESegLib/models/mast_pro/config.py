@@ -48,7 +48,7 @@ class MastProConfig:
 
     tumors: tuple[str, ...] = ()
     organs: tuple[str, ...] = ()
-    channels: tuple[int, ...] = (16, 32, 64, 96, 128)
+    channels: tuple[int, ...] = (16, 32, 48, 64, 96)
     encoder_units: tuple[int, ...] = (1, 2, 2, 2, 2)
     decoder_units: tuple[int, ...] = (1, 2, 2, 2)
     image_channels: int = 2
