@@ -122,8 +122,8 @@ def as_text(result: SpecialistResult) -> str:
 def _gate_lines(result: SpecialistResult) -> list[str]:
     gate = result.gate
     lines = [
-        f"Gate {result.gate_name}, tau {gate.tau.tau:.2f}; mean Dice after one and after three clicks on the cases "
-        "that tau was chosen on:",
+        f"Gate {result.gate_name}, tau {gate.tau.tau:.2f}; mean Dice after one click on the cases that tau was "
+        "chosen on:",
         "",
         "| targets | number | general | specialist | mixture |",
         "|---" * 5 + "|",

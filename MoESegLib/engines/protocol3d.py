@@ -41,7 +41,8 @@ class CropPrompt:
         labels: int64 ``[N]``: 1 inside, 0 outside.
         logits: previous or given low-resolution logits float32 ``[g, g, g]``, None before the first answer.
         expert: name of the expert that must answer, or None to let the gate choose.
-        held: who answered the prompts before the latest one; a gate may stay with it so that the mask does not jump.
+        held: who answered the first prompt with a click inside the target, None until then; a gate stays with it, for
+            later prompts and in further crops, so that the mask does not jump.
     """
 
     points: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32))

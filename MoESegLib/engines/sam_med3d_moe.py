@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..core.errors import PromptError
+from ..models.sam_med3d_moe.selector import GENERAL
 from .cache import content_key
 from .expert_gate import BASE, Traits
 from .protocol import Embedding, ExpertLogits
@@ -27,6 +28,10 @@ _ALIKE = 0.7
 
 class SamMed3DMoEModel(SamMed3DModel):
     """Answers as the general model where the gate is not sure, to the last bit, and else together with a specialist.
+
+    The gate is asked at the first click inside a target (:func:`~MoESegLib.models.sam_med3d_moe.selector.select`).
+    Since all prompts of a target are taken anew for every answer, it is asked again where the first one was moved,
+    undone or replaced.
 
     The general mask is called "base", that of a specialist as the specialist, and both fused "base + NAME"; any of the
     three can be asked for by name. With the fusion "replace" there is no third one.
@@ -76,16 +81,16 @@ class SamMed3DMoEModel(SamMed3DModel):
         """
         import torch
 
-        asked, kept = specialist_in(prompt.expert), specialist_in(prompt.held)
+        asked = specialist_in(prompt.expert)
         if prompt.expert is not None and (asked or BASE) not in self.experts:
             names = ", ".join(self.experts)
             raise PromptError(f"{self.name} has no expert {prompt.expert!r}; it has {names}. Choose one of them.")
         with torch.inference_mode():
-            answer = self.mixture(**self.decoder_inputs(embedding, prompt), kept=kept, asked=asked)
+            answer = self.mixture(**self.decoder_inputs(embedding, prompt), kept=_kept(prompt), asked=asked)
         answers = self._answers(answer)
         if prompt.expert is not None:
             answers.sort(key=lambda item: item.expert != prompt.expert)
-        notes = self._notes(answer, by_hand=prompt.expert is not None)
+        notes = self._notes(answer, prompt)
         return dataclasses.replace(answers[0], notes=notes), *answers[1:]
 
     def _answers(self, answer: GatedAnswer) -> list[ExpertLogits]:
@@ -103,12 +108,12 @@ class SamMed3DMoEModel(SamMed3DModel):
     def _is_weighed(self, specialist: str) -> bool:
         return self.taught and specialist in self.mixture.gate.experts
 
-    def _notes(self, answer: GatedAnswer, by_hand: bool) -> tuple[str, ...]:
+    def _notes(self, answer: GatedAnswer, prompt: CropPrompt) -> tuple[str, ...]:
         """What the user should know of a choice, in words."""
-        notes = ["The answer was chosen by hand."] if by_hand else []
+        notes = [] if prompt.expert is None else ["The answer was chosen by hand."]
         specialist = answer.choice.expert
         if self.taught and answer.choice.weights and (specialist is None or self._is_weighed(specialist)):
-            notes.append(_about(answer.choice, by_hand))
+            notes.append(_about(answer.choice, prompt))
         if answer.overlap is not None:
             hint = "" if answer.overlap >= _ALIKE else " They differ a lot: look at both."
             notes.append(
@@ -122,14 +127,32 @@ def specialist_in(name: str | None) -> str | None:
     return None if name is None or name == BASE else name.removeprefix(_JOINED)
 
 
-def _about(choice: Choice, by_hand: bool) -> str:
-    """Specialist, weight and threshold."""
+def _kept(prompt: CropPrompt) -> str | None:
+    """Who answers without the gate being asked, None where it is.
+
+    A mask alone is answered by the general model: the gate was taught clicks, and without one it reads of the target
+    nothing. What was chosen by hand does not stay for the gate, so that the others remain to be looked at.
+    """
+    if prompt.expert is not None:
+        return None
+    if prompt.held is None:
+        return None if prompt.labels.any() else GENERAL
+    return specialist_in(prompt.held) or GENERAL
+
+
+def _about(choice: Choice, prompt: CropPrompt) -> str:
+    """Specialist, weight and threshold, or since when whoever answers has answered."""
+    if choice.kept and prompt.held is None:
+        return "The general model answers alone: the gate is asked at the first click inside the target."
+    if choice.kept and choice.expert is None:
+        return "The general model stays since the first click."
+    if choice.kept:
+        numbers = f"weight {choice.weight:.0%}, at least the threshold tau {choice.tau:.0%}".replace("%", " %")
+        return f"The specialist {choice.expert} stays since the first click: {numbers}."
     name = choice.expert or max(choice.weights, key=choice.weights.__getitem__)
     numbers = f"the gate gives {name} {choice.weight:.0%} (threshold tau {choice.tau:.0%})".replace("%", " %")
-    if by_hand:
+    if prompt.expert is not None:
         return f"{numbers[0].upper()}{numbers[1:]}."
-    if choice.kept:
-        return f"The specialist {name} stays from the prompt before, so that the mask does not jump: {numbers}."
     if choice.expert is not None:
         return f"The specialist {name} answers together with the general model: {numbers}."
     why = "" if choice.weight <= choice.tau else ", but holds the general model for likelier"

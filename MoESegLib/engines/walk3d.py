@@ -52,6 +52,7 @@ class Walk:
         self._labels = np.zeros(0, np.int64)
         self._windows: list[Triple] = []  # first cells of the crops that were placed around prompts
         self._told = Canvas()  # what these say
+        self._held: str | None = None
 
     def take(self, step: Step) -> None:
         """Answer one more prompt; a negative one that comes first waits for a positive one."""
@@ -68,6 +69,8 @@ class Walk:
             start, logits = self._painted(self.lattice, window, step, step.mask)
             self._told, before = self._told.paint(start, logits), before.paint(start, logits)
         self.answers = self._look(self.lattice, window, before)
+        if self._held is None and self._labels.any():
+            self._held = self.answers[0].expert
         self._told = self._told.write(window, self.answers, over=True)
 
     def finish(self) -> Canvas:
@@ -139,7 +142,7 @@ class Walk:
             labels=self._labels[inside],
             logits=None if np.isnan(known).all() else np.nan_to_num(known),
             expert=self.context.expert,
-            held=self.answers[0].expert if self.answers else None,
+            held=self._held,
         )
         answers, note = self.engine.answer(self.volume, self.grid, as_triple(origin), prompt, self.context)
         self._say(note)

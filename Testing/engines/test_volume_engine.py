@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.errors import Cancelled, PromptError
-from MoESegLib.core.prompts import PointPrompt
+from MoESegLib.core.prompts import MaskPrompt, PointPrompt
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines.cache import EngineCache
 from MoESegLib.engines.protocol import Context
@@ -278,6 +278,13 @@ def test_who_answered_before_is_told_to_the_gate_also_in_the_crops_beyond() -> N
     result = predict(model, volume, at(CENTER), at(CENTER + [0, 0, 6]))
     assert [call.held for call in model.asked] == [None] + ["liver"] * (len(model.asked) - 1)
     assert [other.expert for other in result.alternatives] == ["general"]
+
+
+def test_nobody_is_held_before_the_first_click_inside_the_target() -> None:
+    volume, mask = rod(60)
+    model = BrightRegion(("liver", "general"))
+    predict(model, volume, MaskPrompt(mask), at(CENTER + [0, 20, 0], False), at(CENTER), at(CENTER + [0, 0, 6]))
+    assert [(len(call.points), call.held) for call in model.asked] == [(0, None), (1, None), (2, None), (3, "liver")]
 
 
 def test_cancel_stops_between_crops_and_leaves_the_cache_usable() -> None:

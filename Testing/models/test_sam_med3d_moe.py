@@ -15,6 +15,7 @@ from MoESegLib.core.errors import PromptError, UnknownModelError, WeightsError
 from MoESegLib.models import build_model
 from MoESegLib.models.sam_med3d_moe.gate import Gate
 from MoESegLib.models.sam_med3d_moe.mixture import SamMed3DMoE
+from MoESegLib.models.sam_med3d_moe.selector import GENERAL
 from MoESegLib.models.sam_med3d_moe.shelf import Shelf, Specialist
 
 BASES = [tiny_base, slice_base]
@@ -142,19 +143,37 @@ def hash_of(network: nn.Module) -> str:
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in network.state_dict().values())).hexdigest()
 
 
-def test_a_specialist_stays_until_its_weight_falls_clearly_below_tau() -> None:
-    base = tiny_base()
+@pytest.mark.parametrize("make", BASES)
+def test_the_specialist_that_answered_first_stays_with_a_weight_of_tau_at_least(make: Callable[[], nn.Module]) -> None:
+    base = make()
     moe = mixture(base)
     prompt = prompt_for(base)
-    kept = None
-    seen = []
-    for a, b in [(0.3, -5.0), (0.1, -5.0), (-0.3, 0.5), (-0.5, 0.5), (0.2, 0.3)]:
+    say(moe.gate, a=1.0)
+    first = moe(**prompt).choice
+    assert (first.expert, first.kept, first.answered_by) == ("a", False, "a")
+    for a, b, weight in [(0.3, 5.0, 0.574), (-0.5, -0.4, 0.5), (-30.0, 30.0, 0.5)]:
         say(moe.gate, a=a, b=b)
-        choice = moe(**prompt, kept=kept).choice
-        kept = choice.expert
-        seen.append((kept, choice.kept))
-    # weights of a: 0.57, 0.52, 0.43, 0.38; then b leads
-    assert seen == [("a", False), ("a", False), ("a", True), ("b", False), ("b", False)]
+        answer = moe(**prompt, kept=first.answered_by)
+        assert (answer.choice.expert, answer.choice.kept) == ("a", True)
+        assert answer.choice.weight == pytest.approx(weight, abs=1e-3)
+        fused = torch.lerp(answer.general, answer.special, answer.choice.weight)
+        assert torch.allclose(answer.logits, fused, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", BASES)
+def test_the_general_decoder_that_answered_first_stays_to_the_last_bit(make: Callable[[], nn.Module]) -> None:
+    base = make()
+    moe = mixture(base)
+    prompt = prompt_for(base)
+    say(moe.gate, a=-1.0)
+    first = moe(**prompt).choice
+    assert (first.expert, first.answered_by) == (None, GENERAL)
+    say(moe.gate, a=30.0)
+    answer = moe(**prompt, kept=first.answered_by)
+    assert (answer.choice.expert, answer.choice.kept, answer.special) == (None, True, None)
+    assert torch.equal(answer.logits, answer_of_base(base, prompt))
+    assert moe(**prompt).choice.expert == "a"
+    assert moe(**prompt, kept=GENERAL, asked="a").choice.expert == "a"
 
 
 def test_tau_one_switches_the_specialists_off_at_once() -> None:
@@ -251,12 +270,15 @@ def test_an_unknown_specialist_is_refused_with_those_there_are() -> None:
         mixture(tiny_base()).specialists.decoder("c")
 
 
-def test_one_that_left_the_shelf_is_not_chosen() -> None:
+def test_in_place_of_one_that_left_the_shelf_the_gate_is_asked() -> None:
     base = tiny_base()
     moe = mixture(base)
     say(moe.gate, a=3.0, b=1.0)
     moe.specialists.remove("a")
-    assert moe(**prompt_for(base), kept="a").choice.expert == "b"
+    choice = moe(**prompt_for(base), kept="a").choice
+    assert (choice.expert, choice.kept) == ("b", False)
+    say(moe.gate, a=3.0, b=-1.0)
+    assert moe(**prompt_for(base), kept="a").choice.expert is None
 
 
 def test_it_is_built_by_name_with_a_gate_and_tau() -> None:

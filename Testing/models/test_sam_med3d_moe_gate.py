@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from MoESegLib.core.errors import WeightsError
 from MoESegLib.models import build_model
 from MoESegLib.models.sam_med3d_moe.gate import Gate, gate_features
-from MoESegLib.models.sam_med3d_moe.selector import GateReading, select
+from MoESegLib.models.sam_med3d_moe.selector import GENERAL, GateReading, select
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +100,14 @@ def test_general_is_a_class_that_can_win_below_any_tau() -> None:
 def test_the_weight_must_exceed_tau() -> None:
     assert select(GateReading({"a": 0.5}, False), 0.5).expert is None
     assert select(GateReading({"a": 0.51}, False), 0.5).expert == "a"
+
+
+def test_who_stays_needs_no_reading_that_speaks_for_it() -> None:
+    reading = GateReading({"a": 0.1, "b": 0.9}, False)
+    assert [select(reading, 0.5, kept).expert for kept in (None, "a", GENERAL, "gone")] == ["b", "a", None, "b"]
+    assert [select(reading, 0.5, kept).weight for kept in (None, "a", GENERAL)] == [0.9, 0.5, 0.9]
+    assert select(reading, 1.0, "a").expert is None
+    assert select(GateReading({}, True), 0.5, "a").expert is None
 
 
 @pytest.mark.parametrize("name", ["general", "a", "with.dot", "pop", ""])

@@ -60,6 +60,14 @@ def test_where_the_gate_asks_nobody_litemedsam_answers_to_the_last_bit(example: 
     moe.tau = tau
 
 
+def test_whoever_answered_the_first_prompt_of_a_target_stays(example: dict[str, Any]) -> None:
+    moe, [vertebra, *others] = example["moe"], example["answers"]
+    for case, first in zip(example["unseen"][1:], others, strict=True):
+        assert moe(**example["asked"](case), kept=vertebra.choice.answered_by).choice.expert == "t12"
+        again = moe(**example["asked"](example["unseen"][0]), kept=first.choice.answered_by)
+        assert again.choice.expert is None and torch.equal(again.logits, vertebra.general)
+
+
 def test_the_fused_mask_is_better_than_the_base_on_a_slice_that_nobody_was_taught(example: dict[str, Any]) -> None:
     case, answer = example["unseen"][0], example["answers"][0]
     w = answer.choice.weight

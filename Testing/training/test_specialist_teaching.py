@@ -51,6 +51,7 @@ def test_a_specialist_is_better_at_home_and_the_mixture_harmless_elsewhere(resul
     assert result.held_out.click > result.general.click + 0.1
     home, others = result.gate.rows
     assert (home.home, others.home) == ("shell", "")
+    assert home.targets == result.held_out.targets  # each is asked once, after its first click
     assert home.specialist > home.general + 0.1 and home.mixture > home.general + 0.1
     assert others.mixture >= others.general - MAY_LOSE
     assert result.gate.asks and result.gate.over_all

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import WeightsError
-from .selector import GateReading, Weighing
+from .selector import GENERAL, GateReading, Weighing
 
-GENERAL = "general"
 FOCUS = 10.0
 """Attention logit of a click at its own place: what a token of SAM-Med3D has (|pe|^2 / sqrt(384) = 192 / 19.6). A token
 times an embedding without its position, as first proposed, does not know where the click is."""

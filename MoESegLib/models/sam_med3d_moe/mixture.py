@@ -111,7 +111,7 @@ class SamMed3DMoE(nn.Module):
             image_embeddings, image_pe: ``[1, C, *G]``.
             sparse_prompt_embeddings: ``[1, T, C]``.
             dense_prompt_embeddings: ``[1, C, *G]``.
-            kept: the specialist that answered the click before (``answer.choice.expert``), None on a first click.
+            kept: ``choice.answered_by`` of the answer to the first prompt of the target, who stays; None for that one.
             asked: the specialist that must answer, whatever the gate says; None to let the gate choose.
 
         Raises:

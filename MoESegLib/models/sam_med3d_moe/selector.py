@@ -1,4 +1,4 @@
-"""Whether a specialist is asked: the threshold on the gate's surest weight, and the memory of the last click."""
+"""Whether a specialist is asked: the threshold on the gate's surest weight, and who answered the first prompt."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Weighing = Literal["pairwise", "softmax", "literal"]
 """How logits become weights (:class:`.gate.Gate`)."""
 WEIGHINGS: tuple[Weighing, ...] = get_args(Weighing)
 DEFAULT_TAU = 0.5
-HYSTERESIS = 0.1
-"""How far below tau the weight of a specialist that answered before may fall until it is dropped."""
+GENERAL = "general"
+"""The general decoder where somebody has to be named: as a class of the gate, and as the one who stays."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Choice:
 
     Attributes:
         expert: the specialist that is asked beside the general decoder, or None for the general decoder alone.
-        weight: of that specialist, 0 if it was asked by name and the gate does not know it; without one, the highest.
+        weight: with which that specialist is fused: what the gate gives it, at least tau where it stays, and 0 if it
+            was asked by name and the gate does not know it. Without a specialist, the highest that the gate gives.
         tau: the threshold that was used.
-        kept: it stays from the click before, though its weight alone would not bring it in.
-        weights: of every specialist.
+        kept: whoever answered the first prompt stays, specialist or not; the gate decided nothing.
+        weights: of every specialist, as the gate gives them.
     """
 
     expert: str | None
@@ -46,6 +47,11 @@ class Choice:
     tau: float
     kept: bool
     weights: Mapping[str, float]
+
+    @property
+    def answered_by(self) -> str:
+        """The specialist, or :data:`GENERAL`: what stays for the later prompts of the target."""
+        return self.expert or GENERAL
 
 
 def check_tau(tau: float) -> float:
@@ -63,20 +69,27 @@ def check_tau(tau: float) -> float:
 
 
 def select(reading: GateReading, tau: float, kept: str | None = None) -> Choice:
-    """Choose for one click.
+    """Choose for one prompt of a target.
 
     Published (SAM-Med3D-MoE): the best specialist runs beside the general decoder where its weight exceeds tau. Ours:
-    the class "general", which can win against all specialists, and the hysteresis, without which a mask jumps when the
-    weight of its specialist wavers about tau from click to click.
+    the class "general", which can win against all specialists, and that the first prompt decides. Whoever answered it
+    stays, which is the strongest hysteresis there is: a mask cannot jump because a weight wavers about tau.
+
+    A gate is sure of first clicks and unsure of corrections. On 97 targets of 58 patients, who had been learned from by
+    nobody, the one that shipped was right after one click for 78 of 78 hippocampi and 16 of 17 sarcomas, after ten for
+    59 % of the sarcomas. Asked after every click, with a hysteresis of 0.1, it brought in the sarcoma specialist at the
+    third click on MS lesions, which cost 9 points of Dice; with this rule they keep the general answer.
 
     Args:
-        kept: the specialist that answered the click before, or None.
+        kept: who answered the first prompt of the target: a specialist, or :data:`GENERAL`; None for the first prompt.
+            With a tau of 1 no specialist stays, and in place of one that is not there any more the gate is asked.
     """
     if not reading.weights:
         return Choice(None, 0.0, tau, False, {})
     best = max(reading.weights, key=reading.weights.__getitem__)
+    if kept == GENERAL:
+        return Choice(None, reading.weights[best], tau, True, reading.weights)
+    if kept is not None and kept in reading.weights and tau < 1:
+        return Choice(kept, max(reading.weights[kept], tau), tau, True, reading.weights)
     clear = reading.weights[best] > tau and not reading.general_leads
-    stays = kept is not None and tau < 1 and reading.weights.get(kept, -1.0) >= tau - HYSTERESIS
-    if kept is not None and stays and not (clear and kept == best):
-        return Choice(kept, reading.weights[kept], tau, True, reading.weights)
     return Choice(best if clear else None, reading.weights[best], tau, False, reading.weights)
