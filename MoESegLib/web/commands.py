@@ -83,6 +83,9 @@ def prompt_of(volume: Volume, message: Message, segment: str) -> Prompt:
 def _prompt(case: Case, message: Message) -> None:
     session = case.workbench.ready()
     drawn = prompt_of(case.volume, message, "*")
+    if case.workbench.parameters.lesions and isinstance(drawn, PointPrompt) and drawn.positive:
+        session.add_lesion(drawn)
+        return
     if case.workbench.parameters.segment not in segment_ids(case.segmentation):
         session.engine.check(session.volume, (drawn,), session.extent)  # refused before a segment is made for it
     case.workbench.add(dataclasses.replace(drawn, segment=case.workbench.selected_segment()))

@@ -16,6 +16,7 @@ from aiohttp import web
 from ..core.errors import OutputError
 from ..core.volume import Volume
 from ..mrml.model_library import ModelLibrary
+from ..training.desk import TeachingDesk
 from .desk import Desk
 from .door import Door
 from .files import Folders, UploadRoom
@@ -44,12 +45,18 @@ class Options:
     model: str | None = None
 
 
-def serve(options: Options, say: Callable[[str], None] = print, models: ModelLibrary | None = None) -> None:
+def serve(
+    options: Options,
+    say: Callable[[str], None] = print,
+    models: ModelLibrary | None = None,
+    teacher: TeachingDesk | None = None,
+) -> None:
     """Run until Ctrl+C (or SIGTERM).
 
     Args:
         say: tells the user the address.
         models: other models than those of this installation, for tests.
+        teacher: another one than the program's own, for tests.
 
     Raises:
         VolumeError: the image cannot be opened.
@@ -62,7 +69,7 @@ def serve(options: Options, say: Callable[[str], None] = print, models: ModelLib
     if volume is not None:
         desk.show(volume)
     with UploadRoom() as uploads, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(Server(desk, door, folders, uploads), options, say))
+        asyncio.run(_serve(Server(desk, door, folders, uploads, teacher), options, say))
 
 
 async def _serve(server: Server, options: Options, say: Callable[[str], None]) -> None:

@@ -15,13 +15,16 @@ from ..core.errors import MoESegError, PromptError
 from ..core.structures import suggest
 from ..mrml.surfaces import surface_of
 from ..resources import resource_path
+from ..training.desk import TeachingDesk
 from . import commands
 from .desk import Desk
 from .door import COOKIE, HEADERS, Door
 from .files import Folders, UploadRoom
 from .guests import Guests
+from .lesions import Lesions
 from .pictures import layer_bytes
 from .snapshot import alternative_picture, describe_case, describe_models, segments, snapshot
+from .teaching import Teaching
 from .transfers import Transfers
 
 STATIC = Path(__file__).parent / "static"
@@ -40,15 +43,21 @@ class Server:
         door: who may come in.
         folders: what may be opened by path.
         uploads: where uploads are put.
+        teacher: teaches experts in the background; by default on the files that the panel in Slicer uses too.
     """
 
-    def __init__(self, desk: Desk, door: Door, folders: Folders, uploads: UploadRoom) -> None:
+    def __init__(
+        self, desk: Desk, door: Door, folders: Folders, uploads: UploadRoom, teacher: TeachingDesk | None = None
+    ) -> None:
         self.desk = desk
         self.door = door
         self.guests = Guests()
         self.transfers = Transfers(desk, folders, uploads, self.push)
+        self.teaching = Teaching(desk, folders, self.push, teacher)
+        self.lesions = Lesions(desk, folders, self.push)
         self._told_case = ""
         self._told_models: bool | None = None
+        self._told_teaching: Any = None
         self._shown: Any = None
 
     def application(self) -> web.Application:
@@ -66,6 +75,8 @@ class Server:
                 web.get("/alternative", self._alternative),
                 web.get("/names", self._names),
                 *self.transfers.routes(),
+                *self.teaching.routes(),
+                *self.lesions.routes(),
             ]
         )
         application.cleanup_ctx.append(self._pumping)
@@ -172,7 +183,7 @@ class Server:
             if not await self.guests.enter(socket, name, bool(message.get("takeOver"))):
                 await socket.send_str(json.dumps({"type": "elsewhere"}))
                 return
-            self._told_case, self._told_models = "", None
+            self._told_case, self._told_models, self._told_teaching = "", None, None
             await self.push()
             return
         if not self.guests.is_working(socket):
@@ -210,6 +221,7 @@ class Server:
         task.add_done_callback(_report_failure)
         yield
         task.cancel()
+        self.teaching.close()
         self.desk.close()
 
     async def _goodbye(self, application: web.Application) -> None:
@@ -220,14 +232,26 @@ class Server:
         """Take what the worker finished, and tell the page when anything it shows has changed."""
         while True:
             update = self.desk.pump()
-            for text in update.messages:
+            for text in (*update.messages, *self.lesions.pump(), *self.teaching.pump()):
                 await self.say(text)
+            await self._tell_of_experts()
             now = self._signs()
             if update.answers or update.prompts_changed or now != self._shown:
                 self._shown = now
                 await self.push()
+            if self.lesions.take_started():
+                self.desk.ready().changed()
+                await self.push()
+                await self.guests.send({"type": "take", "tool": "positive"})
             busy = self.desk.case is not None and self.desk.case.workbench.is_busy
             await asyncio.sleep(_BUSY_SECONDS if busy else _IDLE_SECONDS)
+
+    async def _tell_of_experts(self) -> None:
+        """What is being taught, when it went on."""
+        progress = self.teaching.progress()
+        if progress != self._told_teaching:
+            self._told_teaching = progress
+            await self.guests.send({"type": "teach", **progress})
 
     def _signs(self) -> tuple:
         """What may change without an answer: loading, progress, undo."""

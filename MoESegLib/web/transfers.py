@@ -61,7 +61,7 @@ class Transfers:
         return web.json_response([asdict(entry) for entry in entries])
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
-        data = await _data_of(request)
+        data = await data_of(request)
         path = self.folders.find_image(str(data.get("path", "")))
         await asyncio.to_thread(check_before_reading, path)
         await self._show(path, as_segmentation=bool(data.get("segmentation")))
@@ -117,7 +117,7 @@ class Transfers:
         await self._push()
 
     async def _save(self, request: web.Request) -> web.StreamResponse:
-        data = await _data_of(request)
+        data = await data_of(request)
         path = self.folders.find_new(str(data.get("folder", "")), str(data.get("name", "")))
         if path.exists() and not data.get("overwrite"):
             return web.json_response({"message": f"{path.name} exists already.", "exists": True}, status=409)
@@ -141,7 +141,7 @@ class Transfers:
         return web.Response(body=body, content_type="application/octet-stream", headers=headers)
 
 
-async def _data_of(request: web.Request) -> dict[str, Any]:
+async def data_of(request: web.Request) -> dict[str, Any]:
     """What the page posted.
 
     Raises:
