@@ -34,6 +34,11 @@ def add_parser(subparsers: Any) -> None:
         help="folders whose files may be opened and written from the page",
     )
     parser.add_argument("--model", help="model to begin with (see moeseg models list)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the work that was kept last, for example after a crash: image, segments, prompts, locks",
+    )
     parser.set_defaults(run=run)
 
 
@@ -54,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
         image = resource_path("Demo", case["sample"]["file"])
     if args.model is not None:
         model_card(args.model)
-    options = Options(image, args.host, args.port, not args.no_browser, args.allow, args.model)
+    if args.resume and image is not None:
+        raise MoESegError("Give an image, or --resume to go on with the work that was kept last; not both.")
+    options = Options(
+        image, args.host, args.port, not args.no_browser, args.allow, args.model, resume=args.resume, keep=True
+    )
     serve(options, lambda text: print(text, file=sys.stderr, flush=True))
     return 0

@@ -29,7 +29,9 @@ def run(desk: Desk, message: Message) -> None:
     if command is None:
         raise PromptError(f"The page asked for {message.get('do')!r}, which this version does not know. Reload it.")
     try:
-        command(desk.ready(), message)
+        case = desk.ready()
+        command(case, message)
+        case.log.note(message)
     except (KeyError, TypeError, ValueError) as error:
         raise PromptError(f"The page sent a damaged message ({message.get('do')}: {error}). Reload it.") from error
 

@@ -14,12 +14,16 @@ from pathlib import Path
 from aiohttp import web
 
 from ..core.errors import OutputError
+from ..core.memory import give_back_freed_memory
 from ..core.volume import Volume
 from ..mrml.model_library import ModelLibrary
 from ..training.desk import TeachingDesk
+from ..weights.store import models_home
 from .desk import Desk
 from .door import Door
 from .files import Folders, UploadRoom
+from .keep import MOST_DAYS, Works
+from .keeper import Keeper
 from .server import Server
 
 _SHUTDOWN_SECONDS = 2.0
@@ -35,6 +39,8 @@ class Options:
         browser: open the page in the user's browser.
         allow: folders whose files the page may open and write.
         model: to begin with; None for the panel's default.
+        resume: go on with the work that was kept last, instead of opening an image.
+        keep: keep the work on disk for the case of a crash.
     """
 
     image: Path | None = None
@@ -43,6 +49,8 @@ class Options:
     browser: bool = True
     allow: Sequence[Path] = ()
     model: str | None = None
+    resume: bool = False
+    keep: bool = False
 
 
 def serve(
@@ -62,14 +70,21 @@ def serve(
         VolumeError: the image cannot be opened.
         FileRefusedError: a folder of ``allow`` does not exist.
         OutputError: the port is taken.
+        MoESegError: there is no work to go on with.
     """
+    give_back_freed_memory()
     volume = None if options.image is None else Volume.read(options.image)
     folders, door = Folders(options.allow), Door.of(options.host)
     desk = Desk(models, options.model)
-    if volume is not None:
-        desk.show(volume)
+    keeper = Keeper(desk, Works(models_home() / "work") if options.keep else None)
+    if options.resume:
+        say(keeper.resume(options.model))
+    elif volume is not None and options.image is not None:
+        keeper.begin(desk.show(volume, options.image.absolute()))
     with UploadRoom() as uploads, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(Server(desk, door, folders, uploads, teacher), options, say))
+        asyncio.run(_serve(Server(desk, door, folders, uploads, teacher, keeper), options, say))
+    if keeper.left:
+        say(f"What you did not save is kept for {MOST_DAYS} days. Go on with: moeseg app --resume")
 
 
 async def _serve(server: Server, options: Options, say: Callable[[str], None]) -> None:

@@ -21,6 +21,7 @@ from .desk import Desk
 from .door import COOKIE, HEADERS, Door
 from .files import Folders, UploadRoom
 from .guests import Guests
+from .keeper import Keeper
 from .lesions import Lesions
 from .pictures import layer_bytes
 from .snapshot import alternative_picture, describe_case, describe_models, segments, snapshot
@@ -44,15 +45,23 @@ class Server:
         folders: what may be opened by path.
         uploads: where uploads are put.
         teacher: teaches experts in the background; by default on the files that the panel in Slicer uses too.
+        keeper: keeps the work for the case of a crash; by default nothing is kept.
     """
 
     def __init__(
-        self, desk: Desk, door: Door, folders: Folders, uploads: UploadRoom, teacher: TeachingDesk | None = None
+        self,
+        desk: Desk,
+        door: Door,
+        folders: Folders,
+        uploads: UploadRoom,
+        teacher: TeachingDesk | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.desk = desk
         self.door = door
         self.guests = Guests()
-        self.transfers = Transfers(desk, folders, uploads, self.push)
+        self.keeper = keeper if keeper is not None else Keeper(desk)
+        self.transfers = Transfers(desk, folders, uploads, self.push, self.keeper)
         self.teaching = Teaching(desk, folders, self.push, teacher)
         self.lesions = Lesions(desk, folders, self.push)
         self._told_case = ""
@@ -212,7 +221,8 @@ class Server:
         if self._told_models != loading:  # something is being got or loaded, or was
             self._told_models = loading
             await self.guests.send({"type": "models", "models": describe_models(self.desk.models)})
-        await self.guests.send({"type": "state", **snapshot(self.desk)})
+        kept = {"kept": self.keeper.kept, "keepProblem": self.keeper.problem}
+        await self.guests.send({"type": "state", **snapshot(self.desk), **kept})
 
     # The clock ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +232,7 @@ class Server:
         yield
         task.cancel()
         self.teaching.close()
+        self.keeper.close()
         self.desk.close()
 
     async def _goodbye(self, application: web.Application) -> None:
@@ -232,6 +243,7 @@ class Server:
         """Take what the worker finished, and tell the page when anything it shows has changed."""
         while True:
             update = self.desk.pump()
+            self.keeper.look()
             for text in (*update.messages, *self.lesions.pump(), *self.teaching.pump()):
                 await self.say(text)
             await self._tell_of_experts()
@@ -256,13 +268,14 @@ class Server:
     def _signs(self) -> tuple:
         """What may change without an answer: loading, progress, undo."""
         case = self.desk.case
+        kept = self.keeper.kept, self.keeper.problem
         if case is None:
-            return (self.desk.models.progress,)
+            return (self.desk.models.progress, *kept)
         bench = case.workbench
         progress = bench.progress
         rounded = None if progress is None else (round(progress[0], 2), progress[1])
         steps = (bench.session.can_undo, bench.session.can_redo) if bench.session is not None else ()
-        return case.number, bench.why_not(), rounded, bench.is_busy, steps
+        return case.number, bench.why_not(), rounded, bench.is_busy, steps, kept
 
 
 def _file_of(folder: Path, name: str) -> web.StreamResponse:
