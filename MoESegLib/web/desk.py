@@ -16,8 +16,9 @@ from ..core.volume import Volume
 from ..mrml.answers import Answer, Update
 from ..mrml.headless import HeadlessScene
 from ..mrml.model_library import ModelLibrary
+from ..mrml.prompt_nodes import remove_segmentation
 from ..mrml.segmentation_files import load_segmentation, save_segmentation
-from ..mrml.segmentations import segment_ids, segment_of, segment_patch, voxels_changed
+from ..mrml.segmentations import create_segmentation, segment_ids, segment_of, segment_patch, voxels_changed
 from ..mrml.workbench import Workbench
 from .pictures import LayerPicture, Scale, cut, slice_bytes
 from .prompt_log import PromptLog
@@ -141,6 +142,19 @@ class Case:
                 removed = MaskPatch(both, (was > now).astype(np.uint8))
             self._difference = answer, added, removed
         return self._difference[1], self._difference[2]
+
+    def start_over(self) -> None:
+        """Remove all segments, prompts and undo steps, as if the image had just been opened; the model stays."""
+        scene, old = self._headless.scene, self.segmentation
+        self.workbench.select(segmentation=create_segmentation(scene, self.node))
+        self.workbench.select_segment("")
+        self.workbench.overwrite_mode = "visible"
+        remove_segmentation(scene, old)
+        self.show_changes = self.show_confidence = False
+        self._patches.clear()
+        self._difference = (None, MaskPatch(), MaskPatch())
+        self.log = PromptLog(self)
+        self.changed()
 
     # Files -------------------------------------------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from .files import Folders, UploadRoom
 from .keep import MOST_DAYS, Works
 from .keeper import Keeper
 from .server import Server
+from .stage import Stage
+from .stories import stories_of
 
 _SHUTDOWN_SECONDS = 2.0
 
@@ -41,6 +45,8 @@ class Options:
         model: to begin with; None for the panel's default.
         resume: go on with the work that was kept last, instead of opening an image.
         keep: keep the work on disk for the case of a crash.
+        stories: the image is the demo's, and its stories can be played; a model that is missing is got at once.
+        loop: play them unattended.
     """
 
     image: Path | None = None
@@ -51,6 +57,8 @@ class Options:
     model: str | None = None
     resume: bool = False
     keep: bool = False
+    stories: bool = False
+    loop: bool = False
 
 
 def serve(
@@ -88,17 +96,39 @@ def serve(
 
 
 async def _serve(server: Server, options: Options, say: Callable[[str], None]) -> None:
+    if options.stories:
+        server.stage = _stage_for(server.desk, options)
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         address = await _listen(runner, server.door, options)
         say(f"MoESeg is ready: {address}")
         say("Research software, not a medical device. Ctrl+C ends it.")
-        if options.browser:
-            await asyncio.to_thread(webbrowser.open, address)
+        if options.browser and not await asyncio.to_thread(_open_page, address):
+            say("There is no browser to open here. Open that address in one.")
         await _until_stopped()
     finally:
         await runner.cleanup()
+
+
+def _stage_for(desk: Desk, options: Options) -> Stage:
+    """The demo's stories; the model that most of them need is got, because whoever starts the demo was told so."""
+    case = desk.ready()
+    model = case.workbench.parameters.model
+    if desk.models.state(model) == "missing" and desk.models.weights_card(model).provider["kind"] != "local":
+        desk.models.get(model)
+    return Stage(desk, case.volume, stories_of(case.volume), options.loop)
+
+
+def _open_page(address: str) -> bool:
+    """Open the user's browser; False where there is none.
+
+    Without a screen a text browser would be started in the terminal, where MoESeg prints its address.
+    """
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
+        return False
+    return webbrowser.open(address)
 
 
 async def _listen(runner: web.AppRunner, door: Door, options: Options) -> str:

@@ -25,6 +25,7 @@ from .keeper import Keeper
 from .lesions import Lesions
 from .pictures import layer_bytes
 from .snapshot import alternative_picture, describe_case, describe_models, segments, snapshot
+from .stage import Stage
 from .teaching import Teaching
 from .transfers import Transfers
 
@@ -64,7 +65,9 @@ class Server:
         self.transfers = Transfers(desk, folders, uploads, self.push, self.keeper)
         self.teaching = Teaching(desk, folders, self.push, teacher)
         self.lesions = Lesions(desk, folders, self.push)
+        self.stage: Stage | None = None
         self._told_case = ""
+        self._told_stage: Any = None
         self._told_models: bool | None = None
         self._told_teaching: Any = None
         self._shown: Any = None
@@ -192,13 +195,17 @@ class Server:
             if not await self.guests.enter(socket, name, bool(message.get("takeOver"))):
                 await socket.send_str(json.dumps({"type": "elsewhere"}))
                 return
+            self._told_stage = None
             self._told_case, self._told_models, self._told_teaching = "", None, None
             await self.push()
             return
         if not self.guests.is_working(socket):
             return
         try:
-            commands.run(self.desk, message)
+            if message.get("do") == "stage" and self.stage is not None:
+                self.stage.take(message)
+            else:
+                commands.run(self.desk, message)
         except MoESegError as error:
             await self.say(str(error))
         if message["do"] != "look":
@@ -255,6 +262,7 @@ class Server:
                 self.desk.ready().changed()
                 await self.push()
                 await self.guests.send({"type": "take", "tool": "positive"})
+            await self._play()
             busy = self.desk.case is not None and self.desk.case.workbench.is_busy
             await asyncio.sleep(_BUSY_SECONDS if busy else _IDLE_SECONDS)
 
@@ -264,6 +272,17 @@ class Server:
         if progress != self._told_teaching:
             self._told_teaching = progress
             await self.guests.send({"type": "teach", **progress})
+
+    async def _play(self) -> None:
+        """The demo's stories go on while somebody looks."""
+        if self.stage is None or not self.guests.is_somebody_there:
+            return
+        for text in self.stage.tick():
+            await self.say(text)
+        if self.stage.stamp != self._told_stage:
+            self._told_stage = self.stage.stamp
+            await self.push()
+            await self.guests.send({"type": "stage", **self.stage.describe()})
 
     def _signs(self) -> tuple:
         """What may change without an answer: loading, progress, undo."""

@@ -89,6 +89,6 @@ export function askForModel() {
 
 export function showHelp(keys) {
   const rows = [...keys, ['Wheel, ↑ ↓', 'Scroll slices'], ['Ctrl + wheel', 'Zoom'], ['Middle button, Alt + drag', 'Move the picture'],
-    ['Right button, drag', 'Gray window'], ['Left click without a tool', 'Crosshair'], ['Shift + mouse', 'Crosshair follows'], ['Drag a point', 'Move that prompt'], ['Double click', 'Enlarge a view, and back']];
+    ['Right button, drag', 'Gray window'], ['Left click without a tool', 'Crosshair'], ['Shift + mouse', 'Crosshair follows'], ['Drag a point, box or line', 'Move that prompt; a corner of a box alone'], ['Double click', 'Enlarge a view, and back']];
   show('Keys and mouse', element('table', {}, ...rows.map(([key, what]) => element('tr', {}, element('td', {}, element('kbd', {}, key)), element('td', {}, what)))), buttons());
 }
