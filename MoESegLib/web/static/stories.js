@@ -7,6 +7,7 @@ const TOUCH_EVERY = 3000; // milliseconds between two reports that a visitor is 
 const bar = document.getElementById('stage');
 const hand = element('img', { src: '/static/hand.svg', alt: '', class: 'hand', hidden: true });
 const frame = element('div', { class: 'handframe', hidden: true });
+const ZOOM = 1.45; // the body fills the view in which the story is told
 let shown = '', told = 0, lit = null, here = [0, 0], frameRequest = 0;
 
 const act = (name, more = {}) => send({ do: 'stage', act: name, ...more });
@@ -52,20 +53,20 @@ function onStage(stage) {
   const step = `${stage.round}/${stage.number}`;
   if (!stage.name || stage.phase === 'over') { hide(); shown = stage.name ? step : ''; return; }
   if (step === shown) { hand.classList.toggle('press', stage.phase === 'working'); return; }
-  if (shown.split('/')[0] !== String(stage.round)) clean();
+  if (shown.split('/')[0] !== String(stage.round)) clean(stage);
   shown = step;
   for (const [plane, index] of Object.entries(stage.show)) store.views[plane].show(index);
   if (stage.pointer && stage.phase === 'reading') move(stage.pointer, 1000 * stage.wait); else hide();
 }
 
 // Every story is shown in the same views, whatever a visitor made of them.
-function clean() {
+function clean({ show }) {
   document.getElementById('dialog').close();
   if (store.tool) document.getElementById('tool-none').click();
   store.masks = true;
   const large = document.querySelector('.view.large');
   if (large) tell('enlarge', large);
-  for (const view of Object.values(store.views)) { view.zoom = 1; view.pan = [0, 0]; view.draw(); }
+  for (const view of Object.values(store.views)) { view.zoom = view.plane in show ? ZOOM : 1; view.pan = [0, 0]; view.draw(); }
 }
 
 function light(id) {
