@@ -101,7 +101,16 @@ class LesionList:
             PromptError: there is no such segment.
         """
         segment = segment_of(self._workbench.parameters.segmentation, segment_id)
-        return get_tag(segment, "MoESeg.Model") == FINDER or get_tag(segment, f"MoESeg.{_PARTS}") != ""
+        return self.is_found(segment_id) or get_tag(segment, f"MoESeg.{_PARTS}") != ""
+
+    def is_found(self, segment_id: str) -> bool:
+        """Whether a segment is what a search found.
+
+        Raises:
+            PromptError: there is no such segment.
+        """
+        segment = segment_of(self._workbench.parameters.segmentation, segment_id)
+        return get_tag(segment, "MoESeg.Model") == FINDER
 
     def list_parts(self, segment_id: str, on: bool) -> None:
         """List the parts of a segment one by one, or the segment as one lesion; kept with the segmentation.

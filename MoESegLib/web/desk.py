@@ -226,6 +226,8 @@ class Desk:
         if self.case is None:
             return Update(messages=self.models.pump())
         update = self.case.workbench.pump()
+        if update.answers and self.case.workbench.parameters.lesions:
+            self.case.workbench.select_segment(next(reversed(update.answers)))  # the lesion that was clicked
         if update.answers or update.prompts_changed:
             self.case.changed()
             self.case.log.look(update.answers)

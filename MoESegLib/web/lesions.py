@@ -158,7 +158,8 @@ def lesion_table(case: Case) -> dict[str, Any]:
     return {
         "rows": [_row(case, lesion) for lesion in rows],
         "pieces": {key: bench.lesions.lists_parts(key) for key in segment_ids(case.segmentation)},
-        "found": bench.search.is_chosen,
+        "found": [key for key in segment_ids(case.segmentation) if bench.lesions.is_found(key)],
+        "isFinder": bench.search.is_chosen,
         "refiner": card.title,
         "missing": missing,
         "everyClick": bench.parameters.lesions,

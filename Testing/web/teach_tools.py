@@ -14,6 +14,7 @@ from MoESegLib.experts import store
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "training"))
 
+EPOCHS = 3
 CENTERS = {"Ann": (4, 16, 18), "Ben": (4, 20, 28), "Cem": (4, 24, 22)}
 
 

@@ -5,12 +5,12 @@ import { element } from './panel.js';
 
 const dialog = () => document.getElementById('dialog');
 
-function show(title, ...parts) {
+export function show(title, ...parts) {
   dialog().replaceChildren(element('h3', {}, title), ...parts);
   if (!dialog().open) dialog().showModal();
 }
 
-function close() { dialog().close(); }
+export function close() { dialog().close(); }
 
 function buttons(...list) {
   return element('div', { class: 'buttons' }, element('button', { onclick: close }, 'Close'), ...list);
@@ -37,20 +37,32 @@ export function openFiles() {
     class: 'drop', ondragover: (event) => event.preventDefault(),
     ondrop: (event) => { event.preventDefault(); upload([...event.dataTransfer.files]); },
   }, 'Drop a file here (or all files of one DICOM series), or ', element('button', { onclick: () => picker.click() }, 'choose …'), picker);
-  const list = element('ul', { class: 'list' });
-  const place = element('p', { class: 'quiet' });
+  const list = element('div');
+  show('Open', element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
+    drop, list, problem, buttons());
+  folderList(list, { file: (path) => working(problem, () => post('/open', { path, segmentation: isSegmentation.checked })) });
+}
+
+// Show the allowed folders in a box; what is chosen there goes to file, or to folder where a folder can be chosen.
+export function folderList(box, { file, folder: whole }) {
+  const list = element('ul', { class: whole ? 'list short' : 'list' });
+  const place = element('span', { class: 'quiet grow' });
+  const use = element('button', { hidden: true }, 'Use this folder');
+  let here = '';
+  use.addEventListener('click', () => whole(here));
   const browse = async (folder) => {
+    here = folder;
     place.textContent = folder || 'Allowed folders';
+    use.hidden = !whole || !folder;
     const entries = await get(`/files?folder=${encodeURIComponent(folder)}`);
     const up = folder ? [element('li', { onclick: () => browse('') }, '← allowed folders')] : [];
     list.replaceChildren(...up, ...entries.map((entry) => element('li', {
-      onclick: () => (entry.kind === 'folder' ? browse(entry.path)
-        : working(problem, () => post('/open', { path: entry.path, segmentation: isSegmentation.checked }))),
+      onclick: () => (entry.kind === 'folder' ? browse(entry.path) : file?.(entry.path)),
     }, `${entry.kind === 'folder' ? '▸ ' : ''}${entry.name}${entry.kind === 'dicom' ? '  (DICOM series)' : ''}`)));
     if (!entries.length && !folder) list.replaceChildren(element('li', {}, 'None. Start with: moeseg app --allow FOLDER'));
   };
-  show('Open', element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
-    drop, place, list, problem, buttons());
+  box.replaceChildren(element('div', { class: 'row' }, place, use), list);
+  box.hidden = false;
   browse('');
 }
 

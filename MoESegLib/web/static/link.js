@@ -56,7 +56,7 @@ function take(data) {
   } else if (data.type === 'elsewhere' || data.type === 'taken') {
     refused = true;
     tell(data.type);
-  }
+  } else tell(data.type, data);
 }
 
 export function send(message) {

@@ -182,6 +182,7 @@ on('enlarge', enlarge);
 on('message', (text) => say(text));
 on('done', (text) => say(text, false));
 on('cursor', (text) => { $('cursor').textContent = text; });
+on('take', ({ tool }) => { if (store.tool !== tool) setTool(tool); });
 on('asked', (time) => { asked = time; });
 on('elsewhere', () => curtain('MoESeg is already open in another tab or window.', 'Continue here'));
 on('taken', () => curtain('The work goes on in another tab or window.', 'Continue here'));
