@@ -29,6 +29,7 @@ from .keeper import Keeper
 from .server import Server
 from .stage import Stage
 from .stories import stories_of
+from .story_lesson import lesson_story
 
 _SHUTDOWN_SECONDS = 2.0
 
@@ -117,7 +118,8 @@ def _stage_for(desk: Desk, options: Options) -> Stage:
     model = case.workbench.parameters.model
     if desk.models.state(model) == "missing" and desk.models.weights_card(model).provider["kind"] != "local":
         desk.models.get(model)
-    return Stage(desk, case.volume, stories_of(case.volume), options.loop)
+    stories = stories_of(case.volume)
+    return Stage(desk, case.volume, (*stories, lesson_story(case.volume, stories[0].index)), options.loop)
 
 
 def _open_page(address: str) -> bool:

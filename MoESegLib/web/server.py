@@ -238,6 +238,8 @@ class Server:
         task.add_done_callback(_report_failure)
         yield
         task.cancel()
+        if self.stage is not None:
+            self.stage.close()
         self.teaching.close()
         self.keeper.close()
         self.desk.close()

@@ -13,7 +13,7 @@ from ..core.geometry import Plane
 from ..core.volume import Volume
 from . import commands
 from .desk import Case, Desk
-from .stories import Step, Story
+from .stories import Step, Story, Work
 
 QUIET_SECONDS = 60.0
 """In the loop: the stories go on when a visitor has not touched anything for so long."""
@@ -67,6 +67,7 @@ class Stage:
         self._phase = Phase.OVER
         self._due = 0.0
         self._idle = 0
+        self._work: Work | None = None
         self._playing = False
         self._single = False  # only to the end of this step
         self._quiet_until: float | None = clock() if loop else None
@@ -79,7 +80,7 @@ class Stage:
         name = self._story.name if self._story is not None else ""
         runs = self._playing or self._single
         visited, loads = self._quiet_until is not None, self._desk.models.progress is not None
-        return name, self._round, self._number, self._phase, runs, self.loop, visited, loads
+        return name, self._round, self._number, self._phase, runs, self.loop, visited, loads, self._told
 
     def describe(self) -> dict[str, Any]:
         """What the page shows of the stories."""
@@ -99,6 +100,7 @@ class Stage:
             "loop": self.loop,
             "visited": self._quiet_until is not None,
             "caption": step.caption if step is not None else "",
+            "told": self._told,
             "target": step.target if step is not None else "",
             "show": {_plane_of(self._volume): story.index} if story is not None else {},
             "pointer": asdict(step.pointer) if step is not None and step.pointer is not None else None,
@@ -120,7 +122,7 @@ class Stage:
             "next": self._next,
             "reset": self._reset,
             "loop": self._turn_loop,
-            "close": self._close,
+            "close": self.close,
             "touch": self._pause,
         }
         if act not in acts:
@@ -160,12 +162,15 @@ class Stage:
         try:
             for message in step.messages:
                 commands.run(self._desk, message)
+            if step.act is not None:
+                self._work = step.act(self._desk.ready())
         except MoESegError as error:
             return [str(error)]
         return []
 
     def _is_settled(self, case: Case) -> bool:
-        self._idle = 0 if case.workbench.is_busy else self._idle + 1
+        works = self._work is not None and not self._work.done
+        self._idle = 0 if works or case.workbench.is_busy else self._idle + 1
         return self._idle >= _SETTLED
 
     def _follow(self) -> None:
@@ -220,8 +225,10 @@ class Stage:
         if self.loop:
             self._go_on()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the story; the segments stay."""
         self._pause()
+        self._end_work()
         self._story, self.loop, self._phase = None, False, Phase.OVER
 
     # Inside ------------------------------------------------------------------------------------------------------
@@ -229,6 +236,16 @@ class Stage:
     @property
     def _step(self) -> Step | None:
         return self._story.steps[self._number] if self._story is not None else None
+
+    @property
+    def _told(self) -> str:
+        """How far a longer work is, or what came of it."""
+        return self._work.text if self._work is not None else ""
+
+    def _end_work(self) -> None:
+        if self._work is not None:
+            self._work.close()
+        self._work = None
 
     def _begin_next(self, after: Story | None) -> None:
         """The story after one, of those that can be played; with none it is looked again soon."""
@@ -246,6 +263,7 @@ class Stage:
         if desk.case is None or desk.case.volume is not self._volume:
             desk.show(self._volume)
         case = desk.ready()
+        self._end_work()
         case.start_over()
         case.workbench.parameters.lesions = False
         case.workbench.select(model=story.model, extent="slice")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.geometry import Plane
 from ..core.volume import Volume
+from .desk import Case
 
 Message = Mapping[str, Any]
 _PLANE: Plane = "axial"
@@ -33,6 +34,24 @@ class Pointer:
     tool: str
 
 
+class Work(Protocol):
+    """Something that takes longer than a prediction, such as a lesson."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it ended."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """How far it is, or what came of it."""
+        ...
+
+    def close(self) -> None:
+        """Stop it and forget it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """One caption, and what is done after it was read.
@@ -42,6 +61,7 @@ class Step:
         target: ID of the page's element that is lit up.
         pointer: the hand, None for a step without one.
         read: seconds to look at the answer.
+        act: what no command does; the work that it began, if any, belongs to the rest of the story.
     """
 
     caption: str
@@ -49,6 +69,7 @@ class Step:
     target: str = ""
     pointer: Pointer | None = None
     read: float = 3.0
+    act: Callable[[Case], Work | None] | None = None
 
     @property
     def wait(self) -> float:
@@ -77,7 +98,7 @@ class Story:
 
 
 def stories_of(volume: Volume) -> tuple[Story, ...]:
-    """The stories that can be told on the demo's CT."""
+    """The stories that are told on the demo's CT by clicks and phrases."""
     hand = _Hand(volume)
     return _organ(hand), _phrase(hand)
 

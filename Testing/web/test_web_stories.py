@@ -11,13 +11,14 @@ from web_tools import FakeModels, need
 need("slicer")
 
 from MoESegLib.cli.app_command import demo_image  # noqa: E402
-from MoESegLib.core.errors import MoESegError, PromptError  # noqa: E402
+from MoESegLib.core.errors import MoESegError, PromptError, TrainingError  # noqa: E402
 from MoESegLib.core.volume import Volume  # noqa: E402
 from MoESegLib.web import commands  # noqa: E402
 from MoESegLib.web.desk import Desk  # noqa: E402
 from MoESegLib.web.snapshot import snapshot  # noqa: E402
 from MoESegLib.web.stage import QUIET_SECONDS, Stage  # noqa: E402
-from MoESegLib.web.stories import stories_of  # noqa: E402
+from MoESegLib.web.stories import Story, stories_of  # noqa: E402
+from MoESegLib.web.story_lesson import lesson_story  # noqa: E402
 
 
 class Clock:
@@ -39,6 +40,12 @@ class Booth:
         desk.show(volume)
         stories = [story for story in stories_of(volume) if not names or story.name in names]
         self.stage = Stage(desk, volume, stories, loop, self.clock)
+
+    def tell(self, story: Story) -> None:
+        """Play another story to its end."""
+        self.stage = Stage(self.desk, self.desk.ready().volume, [story], clock=self.clock)
+        self.do("play", name=story.name)
+        self.until(lambda: self.shown["phase"] == "over")
 
     def do(self, act: str, **more: str) -> None:
         self.stage.take({"do": "stage", "act": act, **more})
@@ -154,6 +161,38 @@ def test_a_story_whose_model_is_missing_says_so_and_the_loop_leaves_it_out(desk,
     assert booth.shown["name"] == ""
     monkeypatch.setattr(desk.models, "state", lambda name: "installed")
     booth.until(lambda: booth.shown["playing"])
+
+
+def test_a_lesson_is_shown_with_what_came_of_it_and_forgotten(desk, volume, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MOESEG_HOME", str(tmp_path / "home"))
+    seen = []
+
+    def teach(cases, name, *, cache, progress, **_) -> None:
+        seen.append(cache)
+        assert [case.patient for case in cases] == ["lower half", "upper half"]
+        assert sum(len(case.load().volume.array) for case in cases) == len(volume.array)
+        for epoch, click in enumerate((0.2, 0.6)):
+            progress(0.5, "learning", {"epoch": epoch, "box": 0.8, "click": click, "base_box": 0.7, "base_click": 0.1})
+
+    booth = Booth(desk, volume)
+    booth.tell(lesson_story(volume, 10, teach))
+    assert booth.messages == []
+    assert "0.20 before the lesson, 0.60 after" in booth.shown["told"]
+    assert seen[0].is_dir()
+    assert snapshot(desk)["segments"][0]["milliliters"] == pytest.approx(146, abs=10)
+    booth.do("reset")
+    assert booth.shown["told"] == ""
+    booth.until(lambda: not seen[0].exists())
+    assert not (tmp_path / "home" / "teaching").exists()
+
+
+def test_a_lesson_that_fails_says_why(desk, volume) -> None:
+    def teach(*_: object, **__: object) -> None:
+        raise TrainingError("There is nothing to learn from.")
+
+    booth = Booth(desk, volume)
+    booth.tell(lesson_story(volume, 10, teach))
+    assert booth.shown["told"] == "There is nothing to learn from."
 
 
 def test_buttons_that_do_not_exist_are_refused(desk, volume) -> None:
