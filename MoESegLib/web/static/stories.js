@@ -7,7 +7,7 @@ const TOUCH_EVERY = 3000; // milliseconds between two reports that a visitor is 
 const bar = document.getElementById('stage');
 const hand = element('img', { src: '/static/hand.svg', alt: '', class: 'hand', hidden: true });
 const frame = element('div', { class: 'handframe', hidden: true });
-const ZOOM = 1.45; // the body fills the view in which the story is told
+const ZOOM = 1.2; // there is much air around the demo's body
 let shown = '', told = 0, lit = null, here = [0, 0], frameRequest = 0;
 
 const act = (name, more = {}) => send({ do: 'stage', act: name, ...more });
