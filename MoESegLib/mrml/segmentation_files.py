@@ -78,6 +78,7 @@ def load_segmentation(
 
 
 def _read_slicer(segmentation: Any, path: Path) -> None:
+    read_segmentation(path)  # first, because Slicer's reader ends the whole program when a file was cut off
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
     if not storage.ReadData(segmentation) or not segment_ids(segmentation):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..core.errors import OutputError
+from ..core.errors import OutputError, VolumeError
 from ..core.files import atomic_path
 from ..core.image_io import series_files
 from ..core.segmentation_file import SegmentRecord
@@ -112,7 +112,7 @@ def _headers(source: Path, volume: Volume) -> Sequence[Dataset]:
     try:
         names = series_files(source) if source.is_dir() else [str(source)]
         headers = [pydicom.dcmread(name, stop_before_pixels=True) for name in names]
-    except (OSError, InvalidDicomError) as error:
+    except (VolumeError, OSError, InvalidDicomError) as error:
         raise OutputError(f"The DICOM images are not there any more ({error}). Save as .seg.nrrd.") from error
     if len(headers) != volume.size[2] or not all("ImagePositionPatient" in header for header in headers):
         raise OutputError(

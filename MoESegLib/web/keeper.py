@@ -21,7 +21,7 @@ from .desk import Case, Desk
 from .keep import SEGMENTS, KeptWork, WorkFolder, Works
 
 _LOOK_SECONDS = 0.05
-_REST = 4.0
+_REST = 2.0
 """Times what the last write took: so long the disk and the second core rest before the next one."""
 
 
@@ -33,8 +33,9 @@ class Keeper:
         works: where it is kept; None keeps nothing.
 
     Attributes:
-        kept: when the newest state on disk was written, seconds since the epoch; None while there is none.
+        kept: of when the newest state on disk is, seconds since the epoch; None while there is none.
         problem: why the last state could not be written, "" when it could.
+        behind: :meth:`is_behind` at the last look.
         left: see :meth:`close`.
     """
 
@@ -43,6 +44,7 @@ class Keeper:
         self.works = works
         self.kept: float | None = None
         self.problem = ""
+        self.behind = False
         self.left = False
         self._case: Case | None = None
         self._folder: WorkFolder | None = None
@@ -74,6 +76,13 @@ class Keeper:
         if now >= self._next_write or locked != self._locked:  # what was accepted does not wait
             self._locked = locked
             self._write()
+        self.behind = self.is_behind()
+
+    def is_behind(self) -> bool:
+        """Whether what is on the disk is not all there is."""
+        if not self._is_on():
+            return False
+        return self._writing is not None or self._is_new(self._state())
 
     def mark(self) -> tuple:
         """Stands for what is segmented now, see :meth:`saved`."""
@@ -188,16 +197,28 @@ class Keeper:
         case = self.desk.case
         return self.works is not None and case is not None and case is self._case and case.source is not None
 
+    def _state(self) -> tuple:
+        """Differs after anything changed that is kept."""
+        case = self.desk.ready()
+        return _content(case), _choices(case), len(case.log.lines)
+
+    def _is_new(self, state: tuple) -> bool:
+        """Whether a state is to be written; an image that was only opened is not."""
+        return state != self._written and (
+            self._folder is not None or bool(segment_ids(self.desk.ready().segmentation))
+        )
+
     def _write(self) -> None:
         """Hand the present state to the writing thread, unless it is written already or there is nothing to lose."""
-        case = self.desk.ready()
-        state = _content(case), _choices(case), len(case.log.lines)
-        if state == self._written or (self._folder is None and not segment_ids(case.segmentation)):
+        case, state = self.desk.ready(), self._state()
+        if not self._is_new(state):
             return
         self._written = state
         records = segment_records(case.segmentation, case.patch)
         data = {
             **_choices(case),
+            "changed": time.time(),
+            "version": __version__,
             "segments": [{"name": record.name, "locked": case.workbench.is_locked(record.id)} for record in records],
         }
         self._writing = self._writer.submit(self._do_write, self._folder, case, records, data, case.log.text())
@@ -213,9 +234,8 @@ class Keeper:
             self.works.clean_up()
         volume = case.volume
         image = {"path": str(case.source), "name": volume.name, "modality": volume.modality, "id": volume.content_id}
-        now = time.time()
-        folder.write(volume, records, {**data, "image": image, "changed": now, "version": __version__}, log)
-        self.kept = now
+        folder.write(volume, records, {**data, "image": image}, log)
+        self.kept = data["changed"]
         self._next_write = time.monotonic() + _REST * (time.monotonic() - began)
         return folder
 

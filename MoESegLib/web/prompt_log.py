@@ -66,6 +66,8 @@ class PromptLog:
             self._write("changed", **change)
         for answer in answers.values():
             result = answer.result
+            if answer.before is result.prediction.patch:
+                continue  # undo or redo brought it back
             self._write(
                 "answer",
                 **self._named(answer.segment),
@@ -115,9 +117,11 @@ class PromptLog:
 
 
 def _overlap(first: MaskPatch, second: MaskPatch) -> float | None:
-    """Dice of two masks; None when both are empty."""
+    """Dice of a mask and the one before it; None when there was none."""
+    if is_empty(first.extent):
+        return None
     both = union_extent(first.extent, second.extent)
-    return None if is_empty(both) else round(dice(first.within(both), second.within(both)), 4)
+    return round(dice(first.within(both), second.within(both)), 4)
 
 
 def _described(prompt: Prompt) -> dict[str, Any]:

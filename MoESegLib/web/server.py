@@ -228,7 +228,8 @@ class Server:
         if self._told_models != loading:  # something is being got or loaded, or was
             self._told_models = loading
             await self.guests.send({"type": "models", "models": describe_models(self.desk.models)})
-        kept = {"kept": self.keeper.kept, "keepProblem": self.keeper.problem}
+        keeper = self.keeper
+        kept = {"kept": keeper.kept, "keeping": keeper.is_behind(), "keepProblem": keeper.problem}
         await self.guests.send({"type": "state", **snapshot(self.desk), **kept})
 
     # The clock ---------------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ class Server:
     def _signs(self) -> tuple:
         """What may change without an answer: loading, progress, undo."""
         case = self.desk.case
-        kept = self.keeper.kept, self.keeper.problem
+        kept = self.keeper.kept, self.keeper.behind, self.keeper.problem
         if case is None:
             return (self.desk.models.progress, *kept)
         bench = case.workbench

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
 
@@ -158,12 +159,12 @@ class Transfers:
         folder = self.uploads.new_folder()
         try:
             path = folder / f"segmentation{ending}"
-            await self._write(case, path)
+            warnings = await self._write(case, path)
             body = await asyncio.to_thread(path.read_bytes)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         name = f"{plain_name(case.volume.name) or 'image'}{ending}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Note": quote(" ".join(warnings))}
         return web.Response(body=body, content_type="application/octet-stream", headers=headers)
 
     async def _write(self, case: Case, path: Path) -> list[str]:

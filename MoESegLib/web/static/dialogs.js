@@ -1,5 +1,6 @@
 // Open, save, get a model, help.
 
+import { downloads, earlierWorks } from './keep.js';
 import { get, post, send, store, tell } from './link.js';
 import { element } from './panel.js';
 
@@ -36,10 +37,12 @@ export function openFiles() {
   const drop = element('div', {
     class: 'drop', ondragover: (event) => event.preventDefault(),
     ondrop: (event) => { event.preventDefault(); upload([...event.dataTransfer.files]); },
-  }, 'Drop a file here (or all files of one DICOM series), or ', element('button', { onclick: () => picker.click() }, 'choose …'), picker);
+  }, 'Drop a file here (or all files of one DICOM series, or a zip of them), or ', element('button', { onclick: () => picker.click() }, 'choose …'), picker);
+  const earlier = element('div', { hidden: true });
   const list = element('div');
-  show('Open', element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
+  show('Open', earlier, element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
     drop, list, problem, buttons());
+  earlierWorks(earlier, problem);
   folderList(list, { file: (path) => working(problem, () => post('/open', { path, segmentation: isSegmentation.checked })) });
 }
 
@@ -84,11 +87,7 @@ export function saveFiles() {
     folders.replaceChildren(...entries.map((entry) => element('option', { value: entry.path }, entry.name)));
   });
   show('Save the segmentation',
-    element('p', {}, 'As .seg.nrrd names, colors, codes, prompts and locks are kept, and Slicer opens it. As NIfTI only the numbers 1, 2, … are.'),
-    element('div', { class: 'row' },
-      element('a', { href: '/download/seg.nrrd', download: '', onclick: close }, element('button', { class: 'primary', id: 'download-nrrd' }, 'Download .seg.nrrd')),
-      element('a', { href: '/download/nii.gz', download: '', onclick: close }, element('button', { id: 'download-nifti' }, 'Download .nii.gz'))),
-    into, problem, buttons());
+    element('p', {}, 'Download:'), downloads(problem), into, problem, buttons());
 }
 
 export function askForModel() {
