@@ -29,6 +29,7 @@ from .keeper import Keeper
 from .server import Server
 from .stage import Stage
 from .stories import stories_of
+from .story_lesion import lesion_story
 from .story_lesson import lesson_story
 
 _SHUTDOWN_SECONDS = 2.0
@@ -118,8 +119,9 @@ def _stage_for(desk: Desk, options: Options) -> Stage:
     model = case.workbench.parameters.model
     if desk.models.state(model) == "missing" and desk.models.weights_card(model).provider["kind"] != "local":
         desk.models.get(model)
-    stories = stories_of(case.volume)
-    return Stage(desk, case.volume, (*stories, lesson_story(case.volume, stories[0].index)), options.loop)
+    organ, phrase = stories_of(case.volume)
+    lesion, lesson = lesion_story(case.volume, organ.index), lesson_story(case.volume, organ.index)
+    return Stage(desk, case.volume, (organ, phrase, lesion, lesson), options.loop)
 
 
 def _open_page(address: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
@@ -13,6 +14,7 @@ from ..core.geometry import Plane
 from ..core.volume import Volume
 from . import commands
 from .desk import Case, Desk
+from .lesions import FINDER, why_no_finder
 from .stories import Step, Story, Work
 
 QUIET_SECONDS = 60.0
@@ -60,6 +62,8 @@ class Stage:
         self._desk = desk
         self._volume = volume
         self._stories = {story.name: story for story in stories}
+        self._images: dict[str, Future[Volume]] = {}
+        self._maker = ThreadPoolExecutor(1, "images of stories")
         self._clock = clock
         self._story: Story | None = None
         self._number = 0
@@ -134,6 +138,8 @@ class Stage:
     def why_not(self, story: Story) -> str:
         """Why a story cannot be played, "" when it can."""
         models = self._desk.models
+        if story.model == FINDER:
+            return why_no_finder(models)
         return "" if models.state(story.model) == "installed" else models.why_not(story.model)
 
     # The clock ---------------------------------------------------------------------------------------------------
@@ -260,8 +266,10 @@ class Stage:
     def _begin(self, story: Story) -> None:
         """The first step of a story, on an empty segmentation."""
         desk = self._desk
-        if desk.case is None or desk.case.volume is not self._volume:
-            desk.show(self._volume)
+        self._make_images()
+        volume = self._image_of(story)
+        if desk.case is None or desk.case.volume is not volume:
+            desk.show(volume)
         case = desk.ready()
         self._end_work()
         case.start_over()
@@ -270,6 +278,15 @@ class Stage:
         self._story = story
         self._round += 1
         self._enter(0)
+
+    def _image_of(self, story: Story) -> Volume:
+        return self._images[story.name].result() if story.name in self._images else self._volume
+
+    def _make_images(self) -> None:
+        """Begin to make the images that stories have of their own before their turn comes: it takes seconds."""
+        for story in self._stories.values():
+            if story.image is not None and story.name not in self._images and not self.why_not(story):
+                self._images[story.name] = self._maker.submit(story.image)
 
     def _enter(self, number: int) -> None:
         """Show a step's caption and slice."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.resample import resample_nearest
 from ..core.results import MaskPatch
 from ..core.volume import Volume
-from ..resources import resource_path
 from ..training.cases import Case as LabeledCase
 from ..training.cases import Structure
 from ..training.desk import TeachingDesk
 from ..training.lesson import GENERAL_EXPERT, Lesson, Notes
+from .demo_labels import STOMACH, demo_labels
 from .desk import Case
 from .stories import Step, Story
 
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from ..training.teach import TeachResult
 
 ORGAN, MINUTES = "stomach", 2.0
-_LABEL = 6
-"""Of the organ in the labels that come with the demo's CT."""
 Teach = Callable[..., "TeachResult"]
 
 
@@ -92,7 +88,7 @@ def lesson_story(volume: Volume, index: int, teach: Teach | None = None) -> Stor
         index: slice that is shown.
         teach: for tests; by default the real one.
     """
-    labels = _labels(volume)
+    labels = (demo_labels(volume) == STOMACH).astype(np.uint8)
 
     def begin(_: Case) -> ShownLesson:
         if teach is not None:
@@ -129,12 +125,6 @@ def halves(volume: Volume, labels: NDArray[np.uint8]) -> list[LabeledCase]:
         structure = Structure(ORGAN, MaskPatch.of(labels[first:last]))
         found.append(LabeledCase(name, name, part, (structure,), modality="CT"))
     return found
-
-
-def _labels(volume: Volume) -> NDArray[np.uint8]:
-    case = json.loads(resource_path("Demo", "demo.json").read_text(encoding="utf-8"))
-    reference = Volume.read(resource_path("Demo", case["labels"]))
-    return (resample_nearest(reference.array, reference.ijk_to_ras, volume) == _LABEL).astype(np.uint8)
 
 
 def _told(notes: Notes | None) -> str:

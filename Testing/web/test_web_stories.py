@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from toy_models import ToyModels
 from web_tools import FakeModels, need
 
 need("slicer")
@@ -14,10 +15,12 @@ from MoESegLib.cli.app_command import demo_image  # noqa: E402
 from MoESegLib.core.errors import MoESegError, PromptError, TrainingError  # noqa: E402
 from MoESegLib.core.volume import Volume  # noqa: E402
 from MoESegLib.web import commands  # noqa: E402
+from MoESegLib.web.demo_labels import LIVER, demo_labels  # noqa: E402
 from MoESegLib.web.desk import Desk  # noqa: E402
 from MoESegLib.web.snapshot import snapshot  # noqa: E402
 from MoESegLib.web.stage import QUIET_SECONDS, Stage  # noqa: E402
 from MoESegLib.web.stories import Story, stories_of  # noqa: E402
+from MoESegLib.web.story_lesion import lesion_story  # noqa: E402
 from MoESegLib.web.story_lesson import lesson_story  # noqa: E402
 
 
@@ -45,7 +48,7 @@ class Booth:
         """Play another story to its end."""
         self.stage = Stage(self.desk, self.desk.ready().volume, [story], clock=self.clock)
         self.do("play", name=story.name)
-        self.until(lambda: self.shown["phase"] == "over")
+        self.until(lambda: self.shown["phase"] == "over", 100.0)  # the first model of a kind imports its packages
 
     def do(self, act: str, **more: str) -> None:
         self.stage.take({"do": "stage", "act": act, **more})
@@ -184,6 +187,25 @@ def test_a_lesson_is_shown_with_what_came_of_it_and_forgotten(desk, volume, tmp_
     assert booth.shown["told"] == ""
     booth.until(lambda: not seen[0].exists())
     assert not (tmp_path / "home" / "teaching").exists()
+
+
+def test_a_lesion_is_drawn_and_looked_for_in_the_organ(volume, monkeypatch) -> None:
+    desk = Desk(ToyModels(), "segmote-lite")
+    booth = Booth(desk, volume)
+    booth.tell(lesion_story(volume, 10))
+    assert booth.messages == []
+    case = desk.ready()
+    changed = case.volume.array != volume.array
+    assert 500 < changed[10].sum() < 10_000
+    assert (demo_labels(volume)[changed] == LIVER).mean() > 0.8
+    names = [segment["name"] for segment in snapshot(desk)["segments"]]
+    assert names[0].lower() == "liver"
+    (search,) = case.workbench.session.prompts(snapshot(desk)["selected"])[:1]
+    assert search.text == "liver tumor"
+    assert {"mask"} == {prompt.kind for prompt in case.workbench.session.prompts(snapshot(desk)["selected"])[1:]}
+    monkeypatch.setattr(desk.models, "state", lambda name: "missing")
+    assert "does not come with this version" in booth.shown["stories"][0]["why"]
+    desk.close()
 
 
 def test_a_lesson_that_fails_says_why(desk, volume) -> None:
