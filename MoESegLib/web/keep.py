@@ -134,6 +134,16 @@ class Works:
                     found.append(KeptWork(path.name, data))
         return sorted(found, key=lambda work: work.changed, reverse=True)
 
+    def free(self) -> list[KeptWork]:
+        """As :meth:`all`, without those that a program has open."""
+        found = []
+        for work in self.all():
+            with contextlib.suppress(OSError):  # removed meanwhile
+                if (folder := WorkFolder.take(self.home / work.name)) is not None:
+                    folder.close()
+                    found.append(work)
+        return found
+
     def take(self, name: str = "") -> tuple[WorkFolder, KeptWork]:
         """A work to go on with, by default the newest one that no other program has open.
 

@@ -172,9 +172,8 @@ class Keeper:
         self.begin(case, folder)
 
     def others(self) -> list[KeptWork]:
-        """Kept works besides the one that is open."""
-        own = self._folder.path.name if self._folder is not None else ""
-        return [work for work in (self.works.all() if self.works is not None else ()) if work.name != own]
+        """Kept works that can be gone on with; any thread."""
+        return [] if self.works is None else self.works.free()
 
     def find(self, name: str) -> tuple[WorkFolder, KeptWork]:
         """One of the other works, to go on with or to remove.
@@ -182,7 +181,7 @@ class Keeper:
         Raises:
             MoESegError: there is none of that name, or another program has it open.
         """
-        if self.works is None or not any(work.name == name for work in self.others()):
+        if self.works is None or not any(work.name == name for work in self.works.all()):
             raise MoESegError("That work is not kept any more.")
         return self.works.take(name)
 
