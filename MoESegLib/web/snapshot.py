@@ -133,7 +133,7 @@ def experts(case: Case) -> list[str]:
     if result is not None:
         found = {result.expert, *(alternative.expert for alternative in result.alternatives)}
     if workbench.session is not None and prompts_of_selected(case):
-        found.update(getattr(workbench.session.engine, "experts", ()))
+        found.update(workbench.models.expert_names(workbench.parameters.model))
     return sorted(found)
 
 

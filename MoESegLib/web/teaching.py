@@ -175,7 +175,10 @@ class Teaching:
         self._teacher.keep()
         self._desk.model = _ANSWERS_WITH
         if self._desk.case is not None:
-            self._desk.case.workbench.select(model=_ANSWERS_WITH)
+            bench = self._desk.case.workbench
+            bench.select(model=_ANSWERS_WITH)
+            bench.cancel()
+            bench.drop_engine()  # it is loaded anew, with the expert; prompts and segments stay
         self._wishes = replace(self._wishes, name="")
         self._look_at_result()
 

@@ -38,6 +38,8 @@ function build() {
 
 async function act(message) {
   if (store.state?.case == null) return;
+  if (table && message.do === 'every_click') table.everyClick = message.on; // shown at once
+  if (table && message.do === 'pieces') table.pieces[message.segment] = message.on;
   const result = await post('/lesions', message);
   if (result.message) tell(result.ok ? 'done' : 'message', result.message);
   update(true);
