@@ -83,8 +83,8 @@ def give_back_freed_memory() -> bool:
     """Let glibc hand large blocks back to the system as soon as they are freed; call it once, early.
 
     By itself it learns from the first large block to cut later ones (up to 32 MB) out of its heap, where what is freed
-    stays with the process between the small objects that live on: 130 MB after 300 clicks in the browser app, and more
-    with every click. With a fixed border the blocks are mapped one by one.
+    stays with the process between the small objects that live on: 68 of 722 MB after 450 clicks in the browser app.
+    With a fixed border the blocks are mapped one by one.
 
     Returns:
         Whether this system has such a setting.

@@ -87,14 +87,17 @@ class WorkFolder:
             return []
 
     def take_files(self, files: Path) -> Path:
-        """Move a folder of uploaded files in; returns where it is now."""
-        return Path(shutil.move(files, self.path / IMAGE))
+        """Move a folder of uploaded files in, under its name, by which a series is called; returns where it is now."""
+        (self.path / IMAGE).mkdir()
+        return Path(shutil.move(files, self.path / IMAGE / files.name))
 
     def close(self, remove: bool = False) -> None:
         """Let other programs have it; removed first when nothing in it is needed any more."""
         if remove:
             shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
+        if remove:
+            shutil.rmtree(self.path, ignore_errors=True)  # Windows removes no file that is open, as the lock was
 
 
 class Works:
@@ -152,9 +155,9 @@ class Works:
         """
         wanted = [work for work in self.all() if name in ("", work.name)]
         for work in wanted:
-            folder = WorkFolder.take(self.home / work.name)
-            if folder is not None:
-                return folder, work
+            with contextlib.suppress(OSError):  # removed meanwhile
+                if (folder := WorkFolder.take(self.home / work.name)) is not None:
+                    return folder, work
         if wanted:
             raise MoESegError("The kept work is open in another MoESeg; go on with it there, or end that one first.")
         raise MoESegError("There is no kept work to go on with. Open an image, and MoESeg keeps what you do with it.")

@@ -86,10 +86,12 @@ class Transfers:
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         folder = self.uploads.new_folder()
         try:
-            files = await self._receive(request, folder)
+            room = folder / "DICOM"  # what a series of several files is called
+            room.mkdir()
+            files = await self._receive(request, room)
             name = files[0].name
             if len(files) == 1 and file_suffix(files[0]) == ".zip":
-                files = await asyncio.to_thread(unpack_dicom, files[0], folder / "series")
+                files = await asyncio.to_thread(unpack_dicom, files[0], room / files[0].stem)
             await asyncio.to_thread(check_contents, files)
             target = files[0] if len(files) == 1 else files[0].parent
             if len(files) > 1 and any(file.suffix not in (".dcm", "") for file in files):

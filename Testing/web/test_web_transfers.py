@@ -83,10 +83,10 @@ def draw(desk: Desk) -> None:
 
 def test_a_zipped_series_is_opened_and_its_files_lie_with_the_kept_work_alone(tmp_path: Path) -> None:
     async def act(site: Site) -> None:
-        answer = await site.upload("ct.zip", demo_zip())
+        answer = await site.upload("my_ct.zip", demo_zip())
         assert answer.status == 200
         case = site.server.desk.ready()
-        assert case.volume.size == (512, 512, 20) and case.volume.modality == "CT"
+        assert (case.volume.name, case.volume.modality, case.volume.size) == ("my_ct", "CT", (512, 512, 20))
         assert list(site.uploads.path.iterdir()) == []
         assert case.source is not None and case.source.is_relative_to(site.works.home)
         assert sorted(file.suffix for file in case.source.iterdir()) == [".dcm"] * 20
