@@ -116,7 +116,7 @@ def test_a_phrase_and_organs_of_a_file_give_a_table_of_lesions(tmp_path: Path) -
         assert large["long"] == pytest.approx(18, abs=2) and small["long"] == pytest.approx(12, abs=2)
         assert small["ijk"] == pytest.approx(np.rint(VOLUME.ras_to_ijk(SMALL)), abs=1)
         assert page.case.workbench.parameters.model == "mast-pro"
-        assert [prompt.kind for prompt in page.case.workbench.session.prompts(large["segment"])] == ["text", "mask"]
+        assert [prompt.kind for prompt in page.case.workbench.ready().prompts(large["segment"])] == ["text", "mask"]
         commands.run(page.server.desk, {"do": "undo"})
         await page.settle()
         assert await page.names() == []
@@ -146,7 +146,7 @@ def test_a_found_lesion_is_removed_separated_and_refined_with_clicks() -> None:
         selected = page.case.workbench.parameters.segment
         assert selected != second["segment"] and await page.names() == ["liver tumor 1", "liver tumor 2"]
         await page.click(SMALL)
-        kinds = [prompt.kind for prompt in page.case.workbench.session.prompts(selected)]
+        kinds = [prompt.kind for prompt in page.case.workbench.ready().prompts(selected)]
         assert kinds == ["mask", "point"] and page.case.milliliters(selected) > 0
         await page.do("remove", segment=first["segment"], name="liver tumor 1")
         assert await page.names() == ["liver tumor 2"]
@@ -193,7 +193,7 @@ def test_every_click_is_a_new_lesion_while_that_is_ticked() -> None:
         await page.click(SMALL + (1, 1, 0))
         assert await page.names() == ["Lesion 1", "Lesion 2"]
         second = (await page.table())["rows"][1]["segment"]
-        assert len(page.case.workbench.session.prompts(second)) == 2
+        assert len(page.case.workbench.ready().prompts(second)) == 2
 
     visit(act)
 
