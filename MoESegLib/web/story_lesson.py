@@ -41,7 +41,7 @@ class ShownLesson:
         self._desk = TeachingDesk(teach=lambda *some, **more: teach(*some, **{**more, **self._small()}))
         self._desk.folder, self._desk.notes = Path(self._folder.name), None
         self._ended: str | None = None
-        self._desk.start(Lesson("shown", (ORGAN,), MINUTES, GENERAL_EXPERT), cases)
+        self._desk.start(Lesson(ORGAN, (ORGAN,), MINUTES, GENERAL_EXPERT), cases)
 
     def _small(self) -> dict[str, Any]:
         """Few slices: most of two minutes is to be spent on learning."""
@@ -132,7 +132,5 @@ def _told(notes: Notes | None) -> str:
     if notes is None or not notes.curve:
         return "Nothing was measured."
     first, best = notes.curve[0], max(notes.curve, key=lambda point: point.box + point.click)
-    return (
-        f"Dice of one click on the other half: {first.click:.2f} before the lesson, {best.click:.2f} after; of a box: "
-        f"{first.box:.2f} and {best.box:.2f}."
-    )
+    click = f"one click {first.click:.2f} before, {best.click:.2f} after"
+    return f"Dice of {click}; of a box {first.box:.2f} and {best.box:.2f}."

@@ -180,7 +180,7 @@ def test_a_lesson_is_shown_with_what_came_of_it_and_forgotten(desk, volume, tmp_
     booth = Booth(desk, volume)
     booth.tell(lesson_story(volume, 10, teach))
     assert booth.messages == []
-    assert "0.20 before the lesson, 0.60 after" in booth.shown["told"]
+    assert "one click 0.20 before, 0.60 after" in booth.shown["told"]
     assert seen[0].is_dir()
     assert snapshot(desk)["segments"][0]["milliliters"] == pytest.approx(146, abs=10)
     booth.do("reset")

@@ -36,7 +36,7 @@ function telling(stage) {
   const number = element('span', { class: 'number' }, `${stage.number} of ${stage.count}`);
   const caption = element('span', { class: 'caption', title: stage.note }, stage.caption);
   if (stage.told) caption.append(element('b', { class: 'told' }, `  ${stage.told}`));
-  if (stage.note) caption.append(element('span', { class: 'quiet note' }, `  ${stage.note}`));
+  else if (stage.note) caption.append(element('span', { class: 'quiet note' }, `  ${stage.note}`));
   return [number, caption,
     button('↺', 'From the beginning', () => act('reset')),
     stage.playing ? button('❚❚', 'Pause', () => act('pause')) : button('▶', over ? 'Again' : 'Go on', () => act('go')),
