@@ -1,4 +1,4 @@
-"""``moeseg demo``: the shipped case, from weights to a segmentation file and a picture."""
+"""``moeseg demo``: the shipped case, in the browser with three stories, or from weights to files without a window."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import app_command
 from .output import Progress
 
 if TYPE_CHECKING:
     from ..core.prompts import Prompt
     from ..session import Session
 
+_FOLDER = Path("moeseg-demo")
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
-    parser = subparsers.add_parser("demo", help="segment the shipped CT from a box and two clicks")
-    parser.add_argument("--out", type=Path, default=Path("moeseg-demo"), help="folder for the results")
+    parser = subparsers.add_parser(
+        "demo",
+        help="the shipped CT in the browser, with stories that play by themselves",
+        description="Opens the shipped CT in the browser, with stories that play by themselves. With --headless, --out "
+        "or --json, or without the packages of the browser app, it segments the CT from a box and two clicks instead.",
+    )
+    parser.add_argument("--loop", action="store_true", help="play all stories unattended, for a booth")
+    parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
+    parser.add_argument("--port", type=int, default=0, help="port of the page; 0 (the default) takes a free one")
     parser.add_argument("--model", default="segmote-lite", help="lite-medsam or segmote-lite")
-    parser.add_argument("--headless", action="store_true", help="no window (there is none in this version)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--headless", action="store_true", help="no page: write a segmentation and a picture")
+    parser.add_argument("--out", type=Path, help=f"folder for the results without a page (default: {_FOLDER})")
+    parser.add_argument("--json", action="store_true", help="no page: print one JSON object")
     parser.set_defaults(run=run)
 
 
@@ -42,7 +53,35 @@ class _Clock:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo."""
+    """Show the demo in the browser where that can be, else run it without a page."""
+    if not (args.headless or args.json or args.out is not None):
+        missing = app_command.missing_packages()
+        if not missing or args.loop:
+            return _open_page(args)
+        app_command.say(
+            f"To see it in the browser, with stories that play by themselves, install {' and '.join(missing)} (pip "
+            "install 'MoESegLib[web]') and run moeseg demo again."
+        )
+    args.out = args.out or _FOLDER
+    return _run_headless(args)
+
+
+def _open_page(args: argparse.Namespace) -> int:
+    """The app on the shipped CT."""
+    app_command.check_packages()
+    from ..web.launch import Options, serve
+    from ..weights.store import state_of
+
+    if state_of(args.model) == "missing":
+        _announce_weights(args.model)
+    image, browser = app_command.demo_image(), not args.no_browser
+    serve(
+        Options(image, port=args.port, browser=browser, model=args.model, stories=True, loop=args.loop), app_command.say
+    )
+    return 0
+
+
+def _run_headless(args: argparse.Namespace) -> int:
     from ..core.volume import Volume
     from ..engines import load_engine
     from ..resources import resource_path
@@ -82,18 +121,24 @@ def _check_folder(folder: Path) -> None:
 def _get_weights(name: str, quiet: bool) -> None:
     """Fetch the weights on first use; running the demo is the consent, and this says to what."""
     from ..weights import get_model
-    from ..weights.store import owner_of, state_of
+    from ..weights.store import state_of
 
     if state_of(name) == "installed":
         return
+    _announce_weights(name)
+    with Progress("downloading", quiet) as progress:
+        get_model(name, progress)
+
+
+def _announce_weights(name: str) -> None:
+    from ..weights.store import owner_of
+
     card = owner_of(name)
     print(
         f"First use: downloading {card.title}, {card.size_text}, license {card.license}, from {card.source_url}\n"
         f"(remove it again with: moeseg models remove {card.name})",
         file=sys.stderr,
     )
-    with Progress("downloading", quiet) as progress:
-        get_model(name, progress)
 
 
 def _segment(case: dict, session: Session, clock: _Clock) -> dict[str, float]:

@@ -163,7 +163,12 @@ def _nifti_bytes(header: bytes) -> int:
     return _nifti_offset(header) + math.prod(max(1, length) for length in dimensions[1 : dimensions[0] + 1]) * bits // 8
 
 
-def _read_dicom_folder(folder: Path, series: str | None) -> tuple[sitk.Image, str]:
+def series_files(folder: Path, series: str | None = None) -> tuple[str, ...]:
+    """The files of a DICOM series, one a slice, in the order in which :func:`read_volume` stacks them.
+
+    Raises:
+        VolumeError: no series, several without ``series``, or not the one that is wanted.
+    """
     reader = sitk.ImageSeriesReader()
     found = reader.GetGDCMSeriesIDs(str(folder))
     if not found:
@@ -173,7 +178,12 @@ def _read_dicom_folder(folder: Path, series: str | None) -> tuple[sitk.Image, st
         raise VolumeError(f"The folder {folder} holds {len(found)} DICOM series: {listing}. Say which with series=UID.")
     if series is not None and series not in found:
         raise VolumeError(f"The folder {folder} holds no DICOM series {series}; it holds {', '.join(found)}.")
-    names = reader.GetGDCMSeriesFileNames(str(folder), series if series is not None else found[0])
+    return reader.GetGDCMSeriesFileNames(str(folder), series if series is not None else found[0])
+
+
+def _read_dicom_folder(folder: Path, series: str | None) -> tuple[sitk.Image, str]:
+    names = series_files(folder, series)
+    reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     try:

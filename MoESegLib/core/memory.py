@@ -12,6 +12,9 @@ from .errors import ResourceError
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 """Files below ``/sys/fs/cgroup`` that say what a container may use and uses, of both versions."""
 
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_LARGE_BLOCK = 1 << 20
+
 
 def check_memory(needed: int, free: int | None, what: str, advice: str) -> None:
     """Refuse work that does not fit.
@@ -74,3 +77,20 @@ def _windows() -> int | None:
     status = Status(length=ctypes.sizeof(Status))
     kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - not there on other systems
     return int(status.free) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+
+
+def give_back_freed_memory() -> bool:
+    """Let glibc hand large blocks back to the system as soon as they are freed; call it once, early.
+
+    By itself it learns from the first large block to cut later ones (up to 32 MB) out of its heap, where what is freed
+    stays with the process between the small objects that live on: 68 of 722 MB after 450 clicks in the browser app.
+    With a fixed border the blocks are mapped one by one.
+
+    Returns:
+        Whether this system has such a setting.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):  # not glibc
+        return False
+    return mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) == 1

@@ -107,4 +107,4 @@ class SamMed3DModel:
 
 def as_array(logits: torch.Tensor) -> NDArray[np.float32]:
     """The first mask of ``[1, M, g, g, g]`` as ``[g, g, g]``."""
-    return logits[0, 0].float().cpu().numpy()
+    return logits[0, 0].float().cpu().numpy().copy()  # a view would keep all M alive

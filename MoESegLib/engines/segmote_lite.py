@@ -167,7 +167,8 @@ class SegMoTELite(LiteMedSAM):
             plain = packs if view.prompt.text is None else []  # with a box they read the same pass
             output = self.experts(image, image, **tensors, position=position, features=features, only=plain)
             quality = float(output.base_quality[0, 0])
-            entry = ExpertLogits(BASE, output.base_logits[0, 0].cpu().numpy(), min(1.0, max(0.0, quality)))
+            logits = output.base_logits[0, 0].cpu().numpy().copy()  # one of four masks, see sam_decoder
+            entry = ExpertLogits(BASE, logits, min(1.0, max(0.0, quality)))
             answers[BASE] = PackAnswer([entry], quality, view.as_given[BASE])
             outputs = {name: [output.packs[name]] for name in plain}
         for name in packs:

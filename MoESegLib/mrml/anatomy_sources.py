@@ -27,6 +27,16 @@ def organs_of(segmentation: slicer.vtkMRMLSegmentationNode) -> Iterator[tuple[st
             yield segment_id, *found
 
 
+def segmentations_with_organs(
+    scene: slicer.vtkMRMLScene,
+) -> list[tuple[slicer.vtkMRMLSegmentationNode, tuple[str, ...]]]:
+    """The segmentations of a scene that hold organs, with the names of these; reads no voxels."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    nodes = [scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode") for number in range(count)]
+    found = [(node, tuple(sorted({name for _, _, name in organs_of(node)}))) for node in nodes]
+    return [(node, names) for node, names in found if names]
+
+
 def anatomy_prompts(
     segmentation: slicer.vtkMRMLSegmentationNode,
     record: TumorRecord | None = None,

@@ -22,6 +22,7 @@ from .segmentations import (
     segment_ids,
     segment_of,
     segment_patch,
+    set_tags,
     voxels_changed,
 )
 from .views import jump_to
@@ -33,6 +34,9 @@ FINDER = "mast-pro"
 """The engine whose answers hold several lesions in one segment."""
 REFINERS = ("sam-med3d", "segmote-lite")
 """Models that correct a lesion with clicks, starting from its mask: the first for volumes, the other for slices."""
+
+_PARTS = "Parts"
+"""Tag of a segment whose parts are listed one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,32 @@ class LesionList:
                 rows.append(Lesion(segment_id, shown, measures, part))
         return _in_order(rows)
 
+    def lists_parts(self, segment_id: str) -> bool:
+        """Whether the separate parts of a segment are lesions of their own: those of a search are, others as chosen.
+
+        Raises:
+            PromptError: there is no such segment.
+        """
+        segment = segment_of(self._workbench.parameters.segmentation, segment_id)
+        return self.is_found(segment_id) or get_tag(segment, f"MoESeg.{_PARTS}") != ""
+
+    def is_found(self, segment_id: str) -> bool:
+        """Whether a segment is what a search found.
+
+        Raises:
+            PromptError: there is no such segment.
+        """
+        segment = segment_of(self._workbench.parameters.segmentation, segment_id)
+        return get_tag(segment, "MoESeg.Model") == FINDER
+
+    def list_parts(self, segment_id: str, on: bool) -> None:
+        """List the parts of a segment one by one, or the segment as one lesion; kept with the segmentation.
+
+        Raises:
+            PromptError: there is no such segment.
+        """
+        set_tags(segment_of(self._workbench.parameters.segmentation, segment_id), **{_PARTS: "yes" if on else ""})
+
     def refiner(self) -> str:
         """The model that suits the image, of those that are on this computer."""
         session = self._workbench.session
@@ -108,7 +138,7 @@ class LesionList:
     ) -> list[tuple[LesionMeasures, MaskPatch | None]]:
         """Measures and parts of a segment. One that did not change is not measured again: two million voxels take
         0.1 s."""
-        has_parts = get_tag(segment_of(segmentation, segment_id), "MoESeg.Model") == FINDER
+        has_parts = self.lists_parts(segment_id)
         grid = session.volume.ijk_to_ras
         state = voxels_changed(segmentation, segment_id), has_parts, grid.tobytes()
         key = (segmentation.GetID(), segment_id)

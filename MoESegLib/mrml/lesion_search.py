@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.errors import MoESegError, PromptError
 from ..core.organs import Organ, organ_named, organ_of_id, side_of
 from ..core.prompts import BoxPrompt, MaskPrompt, Prompt, TextPrompt
-from ..core.tumors import TumorMatch, tumor_records
+from ..core.tumors import TumorBook, TumorMatch, tumor_records
 from .anatomy_sources import anatomy_prompts, organ_prompt, organs_of
 from .answer_writer import prompt_of
 from .edits import Edit
@@ -91,6 +92,17 @@ class LesionSearch:
             match = _engine(session).book.find(phrase)
         except MoESegError as error:
             return Needs(str(error))
+        return self._needs_of(match)
+
+    def outlook(self, phrase: str) -> Needs:
+        """As :meth:`needs`, before the model is chosen: what the image must be, and phrases that only the text model
+        understands, are looked at by the search itself."""
+        try:
+            return self._needs_of(_book().find(phrase))
+        except MoESegError as error:
+            return Needs(str(error))
+
+    def _needs_of(self, match: TumorMatch) -> Needs:
         given = self._organs_there(match)
         organs = [organ_of_id(organ_id) for organ_id in match.record.organs]
         counts = [(organ, sum(organ.id == found for found, _ in given)) for organ in organs]
@@ -218,6 +230,11 @@ class LesionSearch:
         """The session, if its model looks for lesions."""
         session = self._workbench.session
         return session if session is not None and not session.closed and self.is_chosen else None
+
+
+@cache
+def _book() -> TumorBook:
+    return TumorBook.load()
 
 
 def _engine(session: SceneSession) -> MastProEngine:

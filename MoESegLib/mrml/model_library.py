@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import MoESegError
+from ..core.errors import MoESegError, WeightsError
 from ..engines import load_engine
 from ..engines.protocol import Engine
 from ..engines.registry import engine_names
 from ..experts.specialist_store import specialists_home
-from ..experts.store import packs_home
+from ..experts.store import list_packs, packs_home
 from ..session.background import BackgroundTask
 from ..session.worker import Worker, default_worker
 from ..weights import ModelCard, get_model, model_card
@@ -42,6 +42,7 @@ class ModelLibrary:
         self._loading: tuple[str, BackgroundTask[tuple[Engine, object]]] | None = None
         self._getting: tuple[str, BackgroundTask[Any]] | None = None
         self._failed: dict[str, tuple[str, object]] = {}
+        self._packs: tuple[object, tuple[str, ...]] | None = None
 
     # Cards -------------------------------------------------------------------------------------------------------
 
@@ -150,6 +151,19 @@ class ModelLibrary:
     def experts_stamp(self) -> object:
         """Differs after packs were added, removed, or switched on or off; cheap enough for the timer."""
         return _stamp_of(packs_home())
+
+    def expert_names(self, name: str) -> tuple[str, ...]:
+        """Experts that a model of slices loads; read again only after one was added, removed or switched."""
+        if not self.takes_experts(name) or self.takes_specialists(name):
+            return ()
+        stamp = self.experts_stamp()
+        if self._packs is None or self._packs[0] != stamp:
+            try:
+                packs = list_packs()
+            except WeightsError:  # loading the model says what is damaged
+                packs = []
+            self._packs = stamp, tuple(pack.name for pack in packs if pack.enabled and not pack.problem)
+        return self._packs[1]
 
     def specialists_stamp(self) -> object:
         """As :meth:`experts_stamp`, for specialists and gates."""

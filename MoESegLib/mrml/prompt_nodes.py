@@ -342,6 +342,15 @@ class PromptNodes:
             self._quiet -= 1
 
 
+def remove_segmentation(scene: slicer.vtkMRMLScene, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Remove a segmentation that no session uses any more, with the markups of its prompts."""
+    markups = scene.GetNodesByClass("vtkMRMLMarkupsNode")
+    for node in [markups.GetItemAsObject(index) for index in range(markups.GetNumberOfItems())]:
+        if node.GetNodeReferenceID(SEGMENTATION_ROLE) == segmentation.GetID():
+            remove_node(scene, node)
+    remove_node(scene, segmentation)
+
+
 def has_markups(prompt: Prompt) -> bool:
     """Whether a prompt is drawn in the views; automatic prompts, phrases and masks are not."""
     return prompt.kind in NODE_CLASSES

@@ -11,6 +11,7 @@ timer, takes their results.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import Any
 
@@ -139,6 +140,14 @@ class SceneSession:
             prompt = prompt.with_id(uuid.uuid4().hex[:12])
         self.edit(Edit(prompt.segment, (*prompts, prompt), expert))
         return prompt.id
+
+    def add_lesion(self, point: PointPrompt) -> None:
+        """Give a point a numbered segment of its own.
+
+        Raises:
+            PromptError: see :meth:`add`.
+        """
+        self.edit(Edit(LESIONS, (dataclasses.replace(point, segment=LESIONS),), prepare=self._add_lesion))
 
     def replace(self, segment_id: str, prompt_id: str, prompt: Prompt) -> None:
         """Put a prompt in the place of another one (move it, flip its sign).
@@ -491,7 +500,7 @@ class SceneSession:
         self.nodes.clear_points(LESIONS)
         for point in points:
             if self._session.volume.contains(point.ras):
-                self.edit(Edit(LESIONS, (point,), prepare=self._add_lesion))
+                self.add_lesion(point)
             else:
                 self._messages.append("The click is outside the volume; no lesion was added.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,18 @@ import slicer
 from ..core.errors import GeometryError, OutputError, VolumeError
 from ..core.files import atomic_path
 from ..core.image_io import file_suffix
+from ..core.results import MaskPatch
 from ..core.segmentation_file import SegmentRecord, read_segmentation, write_segmentation
 from ..core.volume import Volume
-from .segmentations import add_segment, create_segmentation, fit_to_volume, segment_ids, segment_of, segment_patch
+from .segmentations import (
+    add_segment,
+    create_segmentation,
+    fit_to_volume,
+    known_tags,
+    segment_ids,
+    segment_of,
+    segment_patch,
+)
 from .views import remove_node
 from .volumes import local_ijk_to_ras
 from .writer import oriented_image
@@ -34,7 +44,7 @@ def save_segmentation(segmentation: slicer.vtkMRMLSegmentationNode, volume: Volu
         OutputError: unknown file type, no permission, no space; nothing was written.
     """
     if file_suffix(path) != ".seg.nrrd":
-        return write_segmentation(path, volume, _records(segmentation))
+        return write_segmentation(path, volume, segment_records(segmentation))
     storage = slicer.vtkMRMLSegmentationStorageNode()
     with atomic_path(path, ".seg.nrrd") as temporary:
         storage.SetFileName(str(temporary))
@@ -68,6 +78,7 @@ def load_segmentation(
 
 
 def _read_slicer(segmentation: Any, path: Path) -> None:
+    read_segmentation(path)  # first, because Slicer's reader ends the whole program when a file was cut off
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
     if not storage.ReadData(segmentation) or not segment_ids(segmentation):
@@ -91,11 +102,18 @@ def _read_label_map(segmentation: Any, volume_node: Any, path: Path) -> None:
         logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE, image.GetExtent())
 
 
-def _records(segmentation: Any) -> list[SegmentRecord]:
+def segment_records(
+    segmentation: slicer.vtkMRMLSegmentationNode, patch_of: Callable[[str], MaskPatch] | None = None
+) -> list[SegmentRecord]:
+    """All segments as plain data, which another thread may write while the user goes on.
+
+    Args:
+        patch_of: gives the voxels of a segment where they are known already; by default they are read.
+    """
     found = []
     for segment_id in segment_ids(segmentation):
         segment = segment_of(segmentation, segment_id)
         red, green, blue = segment.GetColor()
-        patch = segment_patch(segmentation, segment_id)
-        found.append(SegmentRecord(segment_id, segment.GetName(), patch, (red, green, blue)))
+        patch = segment_patch(segmentation, segment_id) if patch_of is None else patch_of(segment_id)
+        found.append(SegmentRecord(segment_id, segment.GetName(), patch, (red, green, blue), known_tags(segment)))
     return found

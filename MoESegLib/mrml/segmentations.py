@@ -20,6 +20,9 @@ STATUS_TAG = "Segmentation.Status"
 IN_PROGRESS, COMPLETED = "inprogress", "completed"
 """Values of Slicer's own status tag, as the segments table writes them; a completed segment is locked for MoESeg."""
 
+OWN_TAGS = ("Prompts", "Asked", "Settled", "Model", "Expert", "Confidence", "Extent", "Version", "Parts")
+"""What MoESeg writes into the tags of a segment, see :func:`set_tags`."""
+
 _GRID_TOLERANCE = 1e-3  # voxels
 
 
@@ -130,6 +133,12 @@ def get_tag(segment: slicer.vtkSegment, name: str) -> str:
     """The value of a tag, "" when it is not set."""
     value = vtk.reference("")
     return str(value) if segment.GetTag(name, value) else ""
+
+
+def known_tags(segment: slicer.vtkSegment) -> dict[str, str]:
+    """All tags that MoESeg knows, its own and Slicer's status and codes. Python cannot list the others."""
+    names = (*(f"MoESeg.{name}" for name in OWN_TAGS), STATUS_TAG, slicer.vtkSegment.GetTerminologyEntryTagName())
+    return {name: value for name in names if (value := get_tag(segment, name))}
 
 
 def set_tags(segment: slicer.vtkSegment, **tags: str) -> None:

@@ -9,7 +9,7 @@ from ..experts.card import BaseModel, ExpertCard, ExpertClass, Measurement, Trai
 from ..experts.pack_file import sizes_of
 from ..weights.store import weights_id_of
 from .cases import Case
-from .engine import BASE
+from .lesson import BASE
 from .teach import TeachResult
 
 NOT_STATED = "not stated"

@@ -19,13 +19,13 @@ from ..engines.slice_engine import SliceEngine
 from ..experts.pack_file import form_of, read_pack, sizes_of
 from ..models.segmote.asymmetric import AsymmetricSegMoTE, ExpertPack
 from ..weights.store import weights_id_of
+from .lesson import BASE
 from .phrases import TEXT_WIDTH
 from .world import use_own_gpu
 
 if TYPE_CHECKING:
     from ..models.sam.build import Sam
 
-BASE = "lite-medsam"
 QUERIES = 2
 """Prompt tokens pooled from the image (SegMoTE's ablation: 8 were no better)."""
 TAUGHT_PROMPTS = frozenset({"box", "point", "mask"})

@@ -11,6 +11,11 @@ from pathlib import Path
 from ..core.files import atomic_path
 from ..experts.card_rules import RESERVED_NAMES, is_name
 
+BASE = "lite-medsam"
+"""The model that experts of slices are taught for."""
+GENERAL_EXPERT = "click"
+"""The shipped expert that was taught a bit of everything; others start from it."""
+
 
 @dataclass(frozen=True)
 class Lesson:

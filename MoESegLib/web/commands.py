@@ -29,7 +29,9 @@ def run(desk: Desk, message: Message) -> None:
     if command is None:
         raise PromptError(f"The page asked for {message.get('do')!r}, which this version does not know. Reload it.")
     try:
-        command(desk.ready(), message)
+        case = desk.ready()
+        command(case, message)
+        case.log.note(message)
     except (KeyError, TypeError, ValueError) as error:
         raise PromptError(f"The page sent a damaged message ({message.get('do')}: {error}). Reload it.") from error
 
@@ -80,9 +82,35 @@ def prompt_of(volume: Volume, message: Message, segment: str) -> Prompt:
     raise PromptError(f"The page drew {kind!r} with {len(points)} points, which is no prompt.")
 
 
+def moved_prompt(volume: Volume, prompt: Prompt, points: tuple[Point, ...], plane: Plane) -> Prompt:
+    """A prompt that was dragged in a view: a point goes into that slice, a shape keeps its depth.
+
+    Args:
+        points: where the prompt's points are now, RAS, as many as it has.
+
+    Raises:
+        PromptError: it has no place, or another number of points.
+    """
+    if len(points) != len(prompt.ras_points):
+        raise PromptError("That prompt cannot be moved; delete it and draw it again.")
+    if isinstance(prompt, PointPrompt):
+        return dataclasses.replace(prompt, ras=points[0], plane=plane)
+    axis, ijk = volume.axis_of(plane), volume.ras_to_ijk(points)
+    ijk[:, axis] = volume.ras_to_ijk(prompt.ras_points)[:, axis]
+    placed = tuple(as_point(point) for point in volume.to_ras(ijk))
+    if isinstance(prompt, BoxPrompt):
+        return dataclasses.replace(prompt, corner_a=placed[0], corner_b=placed[1])
+    if isinstance(prompt, ScribblePrompt | PolygonPrompt):
+        return dataclasses.replace(prompt, points=placed)
+    raise PromptError("That prompt cannot be moved; delete it and draw it again.")
+
+
 def _prompt(case: Case, message: Message) -> None:
     session = case.workbench.ready()
     drawn = prompt_of(case.volume, message, "*")
+    if case.workbench.parameters.lesions and isinstance(drawn, PointPrompt) and drawn.positive:
+        session.add_lesion(drawn)
+        return
     if case.workbench.parameters.segment not in segment_ids(case.segmentation):
         session.engine.check(session.volume, (drawn,), session.extent)  # refused before a segment is made for it
     case.workbench.add(dataclasses.replace(drawn, segment=case.workbench.selected_segment()))
@@ -106,10 +134,8 @@ def _known_prompt(case: Case, message: Message) -> Prompt:
 
 def _move_prompt(case: Case, message: Message) -> None:
     prompt = _known_prompt(case, message)
-    if not isinstance(prompt, PointPrompt):
-        raise PromptError("Only points can be moved in this version; delete the prompt and draw it again.")
     points, plane = points_of(case.volume, message)
-    moved = dataclasses.replace(prompt, ras=points[0], plane=plane)
+    moved = moved_prompt(case.volume, prompt, points, plane)
     case.workbench.ready().replace(prompt.segment, prompt.id, moved)
 
 

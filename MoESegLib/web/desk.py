@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from ..core.volume import Volume
 from ..mrml.answers import Answer, Update
 from ..mrml.headless import HeadlessScene
 from ..mrml.model_library import ModelLibrary
+from ..mrml.prompt_nodes import remove_segmentation
 from ..mrml.segmentation_files import load_segmentation, save_segmentation
-from ..mrml.segmentations import segment_ids, segment_of, segment_patch, voxels_changed
+from ..mrml.segmentations import create_segmentation, segment_ids, segment_of, segment_patch, voxels_changed
 from ..mrml.workbench import Workbench
 from .pictures import LayerPicture, Scale, cut, slice_bytes
+from .prompt_log import PromptLog
 
 ADDED_COLOR, REMOVED_COLOR, CONFIDENCE_COLOR = (0.0, 0.75, 0.95), (1.0, 0.2, 1.0), (1.0, 0.6, 0.0)
 
@@ -31,12 +34,22 @@ class Case:
         number: tells images apart, so that the page does not mix their slices.
         revision: counts the changes of what the slices show.
         show_changes, show_confidence: overlays the user switched on.
+        source: the file or folder that the image was read from, None where there is none any more.
+        log: of what is done to the segments.
     """
 
-    def __init__(self, volume: Volume, models: ModelLibrary, model: str | None = None) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        models: ModelLibrary,
+        model: str | None = None,
+        source: Path | None = None,
+        log: Sequence[str] = (),
+    ) -> None:
         self.number = secrets.token_hex(8)  # no page mistakes it for one of a server that ran before
         self.revision = 1
         self.volume = volume
+        self.source = source
         self.scale = Scale.of(volume)
         self.show_changes = False
         self.show_confidence = False
@@ -51,6 +64,7 @@ class Case:
             self._headless.look(volume, plane, index)
         self.point_at(volume.plane_of(volume.acquisition_axis))
         self.workbench.select(volume=self.node, model=model)
+        self.log = PromptLog(self, log)
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -129,6 +143,19 @@ class Case:
             self._difference = answer, added, removed
         return self._difference[1], self._difference[2]
 
+    def start_over(self) -> None:
+        """Remove all segments, prompts and undo steps, as if the image had just been opened; the model stays."""
+        scene, old = self._headless.scene, self.segmentation
+        self.workbench.select(segmentation=create_segmentation(scene, self.node))
+        self.workbench.select_segment("")
+        self.workbench.overwrite_mode = "visible"
+        remove_segmentation(scene, old)
+        self.show_changes = self.show_confidence = False
+        self._patches.clear()
+        self._difference = (None, MaskPatch(), MaskPatch())
+        self.log = PromptLog(self)
+        self.changed()
+
     # Files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> list[str]:
@@ -181,12 +208,17 @@ class Desk:
             raise MoESegError("Open an image first.")
         return self.case
 
-    def show(self, volume: Volume) -> Case:
-        """Work on an image from now on; the one before is closed."""
+    def show(self, volume: Volume, source: Path | None = None, log: Sequence[str] = ()) -> Case:
+        """Work on an image from now on; the one before is closed.
+
+        Args:
+            source: where the image was read from.
+            log: lines of the prompt log of a work that is gone on with.
+        """
         if self.case is not None:
             self.model = self.case.workbench.parameters.model
             self.case.close()
-        self.case = Case(volume, self.models, self.model)
+        self.case = Case(volume, self.models, self.model, source, log)
         return self.case
 
     def pump(self) -> Update:
@@ -194,8 +226,11 @@ class Desk:
         if self.case is None:
             return Update(messages=self.models.pump())
         update = self.case.workbench.pump()
+        if update.answers and self.case.workbench.parameters.lesions:
+            self.case.workbench.select_segment(next(reversed(update.answers)))  # the lesion that was clicked
         if update.answers or update.prompts_changed:
             self.case.changed()
+            self.case.log.look(update.answers)
         return update
 
     def close(self) -> None:

@@ -179,13 +179,36 @@ def check_name(name: str) -> str:
     safe = plain_name(name).lstrip(".")
     suffix = file_suffix(Path(safe))
     if not safe or suffix in _DETACHED or suffix not in (*_IMAGE_SUFFIXES, ".dcm", ""):
-        kinds = ".nrrd, .nii.gz, .nii, .mha, .dcm, .png, .jpg, .tif"
+        kinds = ".nrrd, .nii.gz, .nii, .mha, .dcm, .zip (a DICOM series), .png, .jpg, .tif"
         raise FileRefusedError(f"{safe or 'This file'} cannot be opened here. Give one of {kinds}.")
     return safe
 
 
-def check_content(path: Path) -> None:
+def check_upload_name(name: str) -> str:
+    """As :func:`check_name`, but zipped DICOM series may be uploaded too.
+
+    Raises:
+        FileRefusedError: see there.
+    """
+    safe = plain_name(name).lstrip(".")
+    return safe if file_suffix(Path(safe)) == ".zip" else check_name(name)
+
+
+def check_contents(paths: Iterable[Path]) -> None:
+    """As :func:`check_content`, for the files of one image, which must not be too large together either.
+
+    Raises:
+        FileRefusedError: see there.
+    """
+    if sum(check_content(path) for path in paths) * 4 > MAX_IMAGE_BYTES:
+        raise FileRefusedError("These files say that they have more voxels together than MoESeg can hold.")
+
+
+def check_content(path: Path) -> int:
     """Look into a file before a reader gets it: type as the name says, all data inside, not larger than can be held.
+
+    Returns:
+        How many numbers the file says it holds: voxels times components.
 
     Raises:
         FileRefusedError: see above.
@@ -206,6 +229,7 @@ def check_content(path: Path) -> None:
         voxels *= length
     if voxels * 4 > MAX_IMAGE_BYTES:
         raise FileRefusedError(f"{path.name} says it has {voxels:,} voxels, more than MoESeg can hold.")
+    return voxels
 
 
 def check_before_reading(path: Path) -> None:

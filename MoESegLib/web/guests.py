@@ -37,6 +37,11 @@ class Guests:
         if self._socket is socket:
             self._socket = None
 
+    @property
+    def is_somebody_there(self) -> bool:
+        """Whether a page is connected."""
+        return self._socket is not None and not self._socket.closed
+
     def is_working(self, socket: web.WebSocketResponse) -> bool:
         """Whether a page is the one that works."""
         return self._socket is socket

@@ -15,13 +15,18 @@ from ..core.errors import MoESegError, PromptError
 from ..core.structures import suggest
 from ..mrml.surfaces import surface_of
 from ..resources import resource_path
+from ..training.desk import TeachingDesk
 from . import commands
 from .desk import Desk
 from .door import COOKIE, HEADERS, Door
 from .files import Folders, UploadRoom
 from .guests import Guests
+from .keeper import Keeper
+from .lesions import Lesions
 from .pictures import layer_bytes
 from .snapshot import alternative_picture, describe_case, describe_models, segments, snapshot
+from .stage import Stage
+from .teaching import Teaching
 from .transfers import Transfers
 
 STATIC = Path(__file__).parent / "static"
@@ -40,15 +45,31 @@ class Server:
         door: who may come in.
         folders: what may be opened by path.
         uploads: where uploads are put.
+        teacher: teaches experts in the background; by default on the files that the panel in Slicer uses too.
+        keeper: keeps the work for the case of a crash; by default nothing is kept.
     """
 
-    def __init__(self, desk: Desk, door: Door, folders: Folders, uploads: UploadRoom) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        door: Door,
+        folders: Folders,
+        uploads: UploadRoom,
+        teacher: TeachingDesk | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
         self.desk = desk
         self.door = door
         self.guests = Guests()
-        self.transfers = Transfers(desk, folders, uploads, self.push)
+        self.keeper = keeper if keeper is not None else Keeper(desk)
+        self.transfers = Transfers(desk, folders, uploads, self.push, self.keeper)
+        self.teaching = Teaching(desk, folders, self.push, teacher)
+        self.lesions = Lesions(desk, folders, self.push)
+        self.stage: Stage | None = None
         self._told_case = ""
+        self._told_stage: Any = None
         self._told_models: bool | None = None
+        self._told_teaching: Any = None
         self._shown: Any = None
 
     def application(self) -> web.Application:
@@ -66,6 +87,8 @@ class Server:
                 web.get("/alternative", self._alternative),
                 web.get("/names", self._names),
                 *self.transfers.routes(),
+                *self.teaching.routes(),
+                *self.lesions.routes(),
             ]
         )
         application.cleanup_ctx.append(self._pumping)
@@ -172,13 +195,17 @@ class Server:
             if not await self.guests.enter(socket, name, bool(message.get("takeOver"))):
                 await socket.send_str(json.dumps({"type": "elsewhere"}))
                 return
-            self._told_case, self._told_models = "", None
+            self._told_stage = None
+            self._told_case, self._told_models, self._told_teaching = "", None, None
             await self.push()
             return
         if not self.guests.is_working(socket):
             return
         try:
-            commands.run(self.desk, message)
+            if message.get("do") == "stage" and self.stage is not None:
+                self.stage.take(message)
+            else:
+                commands.run(self.desk, message)
         except MoESegError as error:
             await self.say(str(error))
         if message["do"] != "look":
@@ -201,7 +228,9 @@ class Server:
         if self._told_models != loading:  # something is being got or loaded, or was
             self._told_models = loading
             await self.guests.send({"type": "models", "models": describe_models(self.desk.models)})
-        await self.guests.send({"type": "state", **snapshot(self.desk)})
+        keeper = self.keeper
+        kept = {"kept": keeper.kept, "keeping": keeper.is_behind(), "keepProblem": keeper.problem}
+        await self.guests.send({"type": "state", **snapshot(self.desk), **kept})
 
     # The clock ---------------------------------------------------------------------------------------------------
 
@@ -210,6 +239,10 @@ class Server:
         task.add_done_callback(_report_failure)
         yield
         task.cancel()
+        if self.stage is not None:
+            self.stage.close()
+        self.teaching.close()
+        self.keeper.close()
         self.desk.close()
 
     async def _goodbye(self, application: web.Application) -> None:
@@ -220,25 +253,51 @@ class Server:
         """Take what the worker finished, and tell the page when anything it shows has changed."""
         while True:
             update = self.desk.pump()
-            for text in update.messages:
+            self.keeper.look()
+            for text in (*update.messages, *self.lesions.pump(), *self.teaching.pump()):
                 await self.say(text)
+            await self._tell_of_experts()
             now = self._signs()
             if update.answers or update.prompts_changed or now != self._shown:
                 self._shown = now
                 await self.push()
+            if self.lesions.take_started():
+                self.desk.ready().changed()
+                await self.push()
+                await self.guests.send({"type": "take", "tool": "positive"})
+            await self._play()
             busy = self.desk.case is not None and self.desk.case.workbench.is_busy
             await asyncio.sleep(_BUSY_SECONDS if busy else _IDLE_SECONDS)
+
+    async def _tell_of_experts(self) -> None:
+        """What is being taught, when it went on."""
+        progress = self.teaching.progress()
+        if progress != self._told_teaching:
+            self._told_teaching = progress
+            await self.guests.send({"type": "teach", **progress})
+
+    async def _play(self) -> None:
+        """The demo's stories go on while somebody looks."""
+        if self.stage is None or not self.guests.is_somebody_there:
+            return
+        for text in self.stage.tick():
+            await self.say(text)
+        if self.stage.stamp != self._told_stage:
+            self._told_stage = self.stage.stamp
+            await self.push()
+            await self.guests.send({"type": "stage", **self.stage.describe()})
 
     def _signs(self) -> tuple:
         """What may change without an answer: loading, progress, undo."""
         case = self.desk.case
+        kept = self.keeper.kept, self.keeper.behind, self.keeper.problem
         if case is None:
-            return (self.desk.models.progress,)
+            return (self.desk.models.progress, *kept)
         bench = case.workbench
         progress = bench.progress
         rounded = None if progress is None else (round(progress[0], 2), progress[1])
         steps = (bench.session.can_undo, bench.session.can_redo) if bench.session is not None else ()
-        return case.number, bench.why_not(), rounded, bench.is_busy, steps
+        return case.number, bench.why_not(), rounded, bench.is_busy, steps, kept
 
 
 def _file_of(folder: Path, name: str) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from ..core.prompts import Prompt
 from ..mrml.model_library import ModelLibrary
 from ..mrml.segmentations import segment_ids, segment_of, voxels_changed
 from .desk import Case, Desk
+from .dicom_seg import why_not
 from .pictures import describe_volume
 
 
@@ -46,7 +47,7 @@ def snapshot(desk: Desk) -> dict[str, Any]:
 
 def describe_case(case: Case) -> dict[str, Any]:
     """What does not change while an image is open."""
-    return {"case": case.number, **describe_volume(case.volume, case.scale)}
+    return {"case": case.number, "noDicom": why_not(case.source), **describe_volume(case.volume, case.scale)}
 
 
 def segments(case: Case) -> list[dict[str, Any]]:
@@ -132,7 +133,7 @@ def experts(case: Case) -> list[str]:
     if result is not None:
         found = {result.expert, *(alternative.expert for alternative in result.alternatives)}
     if workbench.session is not None and prompts_of_selected(case):
-        found.update(getattr(workbench.session.engine, "experts", ()))
+        found.update(workbench.models.expert_names(workbench.parameters.model))
     return sorted(found)
 
 

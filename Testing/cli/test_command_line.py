@@ -455,6 +455,19 @@ def test_an_empty_answer_scores_nothing_in_the_demo(
     assert [entry["dice"] for entry in json.loads(capsys.readouterr().out)["segments"]] == [0, 0, 0]
 
 
+def test_without_the_packages_of_the_page_the_demo_says_so_and_goes_on(
+    home: Path, fake_model, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("MoESegLib.cli.app_command._NEEDED", {"no_such_module_anywhere": "aiohttp"})
+    monkeypatch.setattr("MoESegLib.cli.demo_command._get_weights", lambda name, quiet: None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 0
+    assert "pip install 'MoESegLib[web]'" in capsys.readouterr().err
+    assert listing(tmp_path / "moeseg-demo") == ["demo.png", "demo.seg.nrrd"]
+    assert main(["demo", "--loop"]) == 2
+    assert "needs aiohttp" in capsys.readouterr().err
+
+
 def test_the_demo_refuses_a_place_it_cannot_write_before_the_work(
     home: Path, fake_model, tmp_path: Path, capsys
 ) -> None:

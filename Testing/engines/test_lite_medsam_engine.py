@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from MoESegLib import BoxPrompt, PointPrompt, Session, build_model
+from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines import load_engine
 from MoESegLib.engines.openvino_encoder import OpenVinoEncoder, _check, convert_encoder, probe_image, ready_encoder
+from MoESegLib.engines.protocol import ModelPrompt
 from MoESegLib.weights.safe_load import load_into, load_state_dict
 
 pytestmark = pytest.mark.weights
@@ -139,3 +141,11 @@ def test_without_openvino_pytorch_answers_and_the_reason_is_logged(
         engine = load_engine("lite-medsam")
     assert engine.model.encoder.runtime == "torch-cpu-fp32"
     assert "not OpenVINO" in caplog.text
+
+
+def test_an_answer_that_is_kept_holds_its_own_mask_alone(lite_engine) -> None:
+    model = lite_engine.model
+    embedding = model.encode(model.prepare(np.zeros((64, 64), np.uint8), (1.0, 1.0)), CancelToken())
+    [answer] = model.decode(embedding, ModelPrompt(box=(10.0, 10.0, 90.0, 90.0)))
+    assert answer.logits.shape == (256, 256)
+    assert answer.logits.base is None  # a view would hold all four masks of the decoder

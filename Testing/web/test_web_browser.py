@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fakes import blob_volume
@@ -14,19 +13,14 @@ need("aiohttp", "slicer", "playwright")
 if not CHROMIUM.exists():
     pytest.skip(f"There is no Chromium at {CHROMIUM}.", allow_module_level=True)
 
-from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402
-
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-CENTER = (40, 32, 12)  # of the ball, in voxels (i, j, k)
-TIMEOUT = 30_000
+from playwright.sync_api import Browser  # noqa: E402
+from web_user import CENTER, User, chromium  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -42,94 +36,6 @@ def folder(tmp_path_factory) -> Path:
 def address(folder: Path) -> Iterator[str]:
     with running(str(Path(__file__).parent / "fake_app.py"), str(folder / "ball.nrrd"), str(folder)) as (address, _):
         yield address
-
-
-class User:
-    """What a user does on the page, and what is seen there."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda line: self.problems.append(line.text) if line.type == "error" else None)
-        page.on("request", lambda request: self.requests.append(request.url))
-
-    def open(self, address: str) -> User:
-        self.page.goto(address)
-        self.wait("moeseg.store.views?.axial?.data && !document.getElementById('tool-box').disabled")
-        return self
-
-    def start_over(self, path: Path) -> User:
-        """Open the image again, which leaves all segments behind."""
-        before = self.page.evaluate("moeseg.store.state.case")
-        self.page.click("#open")
-        self.page.click(f"dialog li:has-text('{path.parent.name}')")
-        self.page.click(f"dialog li:has-text('{path.name}')")
-        self.wait(f"moeseg.store.state.case !== '{before}' && moeseg.store.views.axial.data && moeseg.store.opened")
-        self.wait("!document.getElementById('tool-box').disabled")
-        self.show("axial", CENTER[2])
-        return self
-
-    def wait(self, condition: str) -> None:
-        self.page.wait_for_function(f"() => window.moeseg && ({condition})", timeout=TIMEOUT)
-
-    def show(self, plane: str, index: int) -> None:
-        self.page.evaluate(f"moeseg.store.views.{plane}.show({index})")
-        self.wait(f"moeseg.store.views.{plane}.index === {index}")
-
-    def at(self, plane: str, x: float, y: float) -> tuple[float, float]:
-        """Where a displayed pixel of a view lies on the screen."""
-        script = """([plane, x, y]) => {
-            const view = moeseg.store.views[plane], box = view.stage.getBoundingClientRect(), place = view.place();
-            return [box.x + (place.left + (x + .5) * place.scaleX) / view.ratio,
-                    box.y + (place.top + (y + .5) * place.scaleY) / view.ratio];
-        }"""
-        return tuple(self.page.evaluate(script, [plane, x, y]))
-
-    def tool(self, name: str) -> None:
-        self.page.click(f"#tool-{name}")
-
-    def click(self, x: float, y: float, plane: str = "axial") -> None:
-        self.page.mouse.click(*self.at(plane, x, y))
-
-    def drag(self, *path: tuple[float, float], plane: str = "axial", button: Any = "left") -> None:
-        self.page.mouse.move(*self.at(plane, *path[0]))
-        self.page.mouse.down(button=button)
-        for point in path[1:]:
-            self.page.mouse.move(*self.at(plane, *point), steps=4)
-        self.page.mouse.up(button=button)
-
-    def add_segment(self, name: str) -> None:
-        count = len(self.segments)
-        self.page.fill("#segment-name", name)
-        self.page.press("#segment-name", "Enter")
-        self.wait(f"moeseg.store.state.segments.length === {count + 1}")
-
-    @property
-    def segments(self) -> list[dict]:
-        return self.page.evaluate("moeseg.store.state.segments")
-
-    def segmented(self, number: int = 0) -> None:
-        """Wait until a segment has voxels and all three views show the present state."""
-        self.wait(f"moeseg.store.state.segments[{number}]?.milliliters > 0")
-        self.drawn()
-
-    def drawn(self) -> None:
-        self.wait("Object.values(moeseg.store.views).every(v => v.data.revision === moeseg.store.state.revision)")
-
-    def colored(self, plane: str) -> int:
-        """How many pixels of a view are colored, as read back from the canvas itself."""
-        return self.page.evaluate(
-            """(plane) => {
-            const canvas = moeseg.store.views[plane].canvas;
-            const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-            let count = 0;
-            for (let n = 0; n < data.length; n += 4) if (Math.abs(data[n] - data[n + 1]) > 12 || Math.abs(data[n] - data[n + 2]) > 12) count++;
-            return count;
-        }""",  # noqa: E501
-            plane,
-        )
 
 
 @pytest.fixture
@@ -203,6 +109,54 @@ def test_a_point_can_be_dragged_to_another_place(user: User) -> None:
     user.page.keyboard.press("Escape")
     user.drag((CENTER[0], CENTER[1]), (CENTER[0] + 5, CENTER[1] + 3))
     user.wait(f"Math.abs(moeseg.store.state.prompts[0].places.axial.path[0][0] - {CENTER[0] + 5}) < 1")
+
+
+PATHS = {
+    "box": [(24, 16), (56, 48)],
+    "lasso": [(26, 18), (54, 18), (54, 46), (26, 46)],
+    "scribble": [(34, 32), (46, 32)],
+}
+
+
+def path_of(user: User) -> list[list[float]]:
+    return user.page.evaluate("moeseg.store.state.prompts[0].places.axial.path")
+
+
+@pytest.mark.parametrize("tool", PATHS)
+def test_boxes_and_lines_can_be_dragged_and_back_by_undo(user: User, tool: str) -> None:
+    user.tool(tool)
+    user.drag(*PATHS[tool])
+    user.segmented()
+    before, size = path_of(user), user.segments[0]["milliliters"]
+    user.page.keyboard.press("Escape")
+    (x0, y0), (x1, y1) = PATHS[tool][:2]
+    held = ((x0 + x1) / 2, y0 if tool == "box" else (y0 + y1) / 2)
+    user.drag(held, (held[0] + 9, held[1] - 5))
+    user.wait(f"Math.abs(moeseg.store.state.prompts[0].places.axial.path[0][0] - {before[0][0] + 9}) < 0.5")
+    after = path_of(user)
+    assert len(after) == len(before)
+    assert all(
+        (new[0] - old[0], new[1] - old[1]) == pytest.approx((9, -5), abs=0.5)
+        for old, new in zip(before, after, strict=True)
+    )
+    user.wait(f"Math.abs(moeseg.store.state.segments[0].milliliters - {size}) > 0.01")
+    user.page.keyboard.press("u")
+    user.wait(f"Math.abs(moeseg.store.state.prompts[0].places.axial.path[0][0] - {before[0][0]}) < 0.02")
+    user.wait(f"Math.abs(moeseg.store.state.segments[0].milliliters - {size}) < 1e-6")
+
+
+def test_a_corner_of_a_box_is_dragged_alone_and_a_box_stays_in_the_image(user: User) -> None:
+    user.tool("box")
+    user.drag((24, 16), (56, 48))
+    user.segmented()
+    user.page.keyboard.press("Escape")
+    user.drag((56, 16), (50, 22))  # the corner between the two that were drawn
+    user.wait("moeseg.store.state.prompts[0].places.axial.path[1][0] < 51")
+    assert [value for point in path_of(user) for value in point] == pytest.approx([24, 22, 50, 48], abs=0.5)
+    user.drag((24, 30), (-20, 30))
+    user.wait("moeseg.store.state.prompts[0].places.axial.path[0][0] < 0")
+    assert [value for point in path_of(user) for value in point] == pytest.approx([-0.5, 22, 25.5, 48], abs=0.5)
+    assert user.page.evaluate("moeseg.store.views.axial.index") == CENTER[2]
 
 
 def test_saved_here_and_opened_again(user: User, folder: Path, tmp_path: Path) -> None:

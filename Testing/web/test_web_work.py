@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from fakes import blob_volume
-from web_tools import FakeModels, need
+from web_tools import FakeModels, need, settle
 
 need("slicer")
 
@@ -33,19 +32,6 @@ def desk() -> Iterator[Desk]:
     settle(desk)
     yield desk
     desk.close()
-
-
-def settle(desk: Desk, timeout: float = 20.0) -> list[str]:
-    """Pump until nothing runs; returns the messages."""
-    messages, deadline = [], time.monotonic() + timeout
-    while True:
-        busy = desk.ready().workbench.is_busy
-        update = desk.pump()
-        messages += update.messages
-        if not busy and not update.answers and not desk.ready().workbench.is_busy:
-            return messages
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def click(desk: Desk, xy=(24, 20), plane="axial", index=4, **more) -> None:

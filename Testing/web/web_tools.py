@@ -11,12 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fakes import ThresholdModel
 
 from MoESegLib.engines.slice_engine import SliceEngine
 from MoESegLib.mrml.model_library import ModelLibrary
+
+if TYPE_CHECKING:
+    from MoESegLib.web.desk import Desk
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -38,6 +42,19 @@ def need(*modules: str) -> None:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed", allow_module_level=True)
+
+
+def settle(desk: Desk, timeout: float = 20.0) -> list[str]:
+    """Pump until nothing runs; returns the messages."""
+    messages, deadline = [], time.monotonic() + timeout
+    while True:
+        busy = desk.ready().workbench.is_busy
+        update = desk.pump()
+        messages += update.messages
+        if not busy and not update.answers and not desk.ready().workbench.is_busy:
+            return messages
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 @contextmanager

@@ -1,16 +1,17 @@
 // Open, save, get a model, help.
 
+import { downloads, earlierWorks } from './keep.js';
 import { get, post, send, store, tell } from './link.js';
 import { element } from './panel.js';
 
 const dialog = () => document.getElementById('dialog');
 
-function show(title, ...parts) {
+export function show(title, ...parts) {
   dialog().replaceChildren(element('h3', {}, title), ...parts);
   if (!dialog().open) dialog().showModal();
 }
 
-function close() { dialog().close(); }
+export function close() { dialog().close(); }
 
 function buttons(...list) {
   return element('div', { class: 'buttons' }, element('button', { onclick: close }, 'Close'), ...list);
@@ -36,21 +37,35 @@ export function openFiles() {
   const drop = element('div', {
     class: 'drop', ondragover: (event) => event.preventDefault(),
     ondrop: (event) => { event.preventDefault(); upload([...event.dataTransfer.files]); },
-  }, 'Drop a file here (or all files of one DICOM series), or ', element('button', { onclick: () => picker.click() }, 'choose …'), picker);
-  const list = element('ul', { class: 'list' });
-  const place = element('p', { class: 'quiet' });
+  }, 'Drop a file here (or all files of one DICOM series, or a zip of them), or ', element('button', { onclick: () => picker.click() }, 'choose …'), picker);
+  const earlier = element('div', { hidden: true });
+  const list = element('div');
+  show('Open', earlier, element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
+    drop, list, problem, buttons());
+  earlierWorks(earlier, problem);
+  folderList(list, { file: (path) => working(problem, () => post('/open', { path, segmentation: isSegmentation.checked })) });
+}
+
+// Show the allowed folders in a box; what is chosen there goes to file, or to folder where a folder can be chosen.
+export function folderList(box, { file, folder: whole }) {
+  const list = element('ul', { class: whole ? 'list short' : 'list' });
+  const place = element('span', { class: 'quiet grow' });
+  const use = element('button', { hidden: true }, 'Use this folder');
+  let here = '';
+  use.addEventListener('click', () => whole(here));
   const browse = async (folder) => {
+    here = folder;
     place.textContent = folder || 'Allowed folders';
+    use.hidden = !whole || !folder;
     const entries = await get(`/files?folder=${encodeURIComponent(folder)}`);
     const up = folder ? [element('li', { onclick: () => browse('') }, '← allowed folders')] : [];
     list.replaceChildren(...up, ...entries.map((entry) => element('li', {
-      onclick: () => (entry.kind === 'folder' ? browse(entry.path)
-        : working(problem, () => post('/open', { path: entry.path, segmentation: isSegmentation.checked }))),
+      onclick: () => (entry.kind === 'folder' ? browse(entry.path) : file?.(entry.path)),
     }, `${entry.kind === 'folder' ? '▸ ' : ''}${entry.name}${entry.kind === 'dicom' ? '  (DICOM series)' : ''}`)));
     if (!entries.length && !folder) list.replaceChildren(element('li', {}, 'None. Start with: moeseg app --allow FOLDER'));
   };
-  show('Open', element('p', {}, element('label', {}, isSegmentation, 'It is a segmentation of the open image (.seg.nrrd or label map)')),
-    drop, place, list, problem, buttons());
+  box.replaceChildren(element('div', { class: 'row' }, place, use), list);
+  box.hidden = false;
   browse('');
 }
 
@@ -72,11 +87,7 @@ export function saveFiles() {
     folders.replaceChildren(...entries.map((entry) => element('option', { value: entry.path }, entry.name)));
   });
   show('Save the segmentation',
-    element('p', {}, 'As .seg.nrrd names, colors, codes, prompts and locks are kept, and Slicer opens it. As NIfTI only the numbers 1, 2, … are.'),
-    element('div', { class: 'row' },
-      element('a', { href: '/download/seg.nrrd', download: '', onclick: close }, element('button', { class: 'primary', id: 'download-nrrd' }, 'Download .seg.nrrd')),
-      element('a', { href: '/download/nii.gz', download: '', onclick: close }, element('button', { id: 'download-nifti' }, 'Download .nii.gz'))),
-    into, problem, buttons());
+    element('p', {}, 'Download:'), downloads(problem), into, problem, buttons());
 }
 
 export function askForModel() {
@@ -89,6 +100,6 @@ export function askForModel() {
 
 export function showHelp(keys) {
   const rows = [...keys, ['Wheel, ↑ ↓', 'Scroll slices'], ['Ctrl + wheel', 'Zoom'], ['Middle button, Alt + drag', 'Move the picture'],
-    ['Right button, drag', 'Gray window'], ['Left click without a tool', 'Crosshair'], ['Shift + mouse', 'Crosshair follows'], ['Drag a point', 'Move that prompt'], ['Double click', 'Enlarge a view, and back']];
+    ['Right button, drag', 'Gray window'], ['Left click without a tool', 'Crosshair'], ['Shift + mouse', 'Crosshair follows'], ['Drag a point, box or line', 'Move that prompt; a corner of a box alone'], ['Double click', 'Enlarge a view, and back']];
   show('Keys and mouse', element('table', {}, ...rows.map(([key, what]) => element('tr', {}, element('td', {}, element('kbd', {}, key)), element('td', {}, what)))), buttons());
 }

@@ -50,10 +50,13 @@ function take(data) {
     tell('state', data);
   } else if (data.type === 'message') {
     tell('message', data.text);
+  } else if (data.type === 'stage') {
+    store.stage = data;
+    tell('stage', data);
   } else if (data.type === 'elsewhere' || data.type === 'taken') {
     refused = true;
     tell(data.type);
-  }
+  } else tell(data.type, data);
 }
 
 export function send(message) {

@@ -1,6 +1,7 @@
 // Puts the page together: views, tools, keys, and the messages of the server.
 
 import { openFiles, saveFiles, showHelp } from './dialogs.js';
+import { lostHelp } from './keep.js';
 import { connect, on, send, store, tell } from './link.js';
 import { element, setUp } from './panel.js';
 import { Solid } from './solid.js';
@@ -182,10 +183,11 @@ on('enlarge', enlarge);
 on('message', (text) => say(text));
 on('done', (text) => say(text, false));
 on('cursor', (text) => { $('cursor').textContent = text; });
+on('take', ({ tool }) => { if (store.tool !== tool) setTool(tool); });
 on('asked', (time) => { asked = time; });
 on('elsewhere', () => curtain('MoESeg is already open in another tab or window.', 'Continue here'));
 on('taken', () => curtain('The work goes on in another tab or window.', 'Continue here'));
-on('lost', () => curtain('MoESeg does not answer. Is it still running? The page connects again as soon as it is.'));
+on('lost', () => curtain(lostHelp()));
 document.addEventListener('keydown', onKey);
 setTool('');
 connect();

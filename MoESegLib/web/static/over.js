@@ -52,7 +52,7 @@ function crosshair(context, view, to, size) {
 function drawPrompt(context, view, prompt, to) {
   const where = prompt.places[view.plane];
   if (!where || view.index < where.slices[0] - 0.5 || view.index > where.slices[1] + 0.5) return;
-  const path = (view.moving?.id === prompt.id ? [view.moving.at] : where.path).map(to);
+  const path = (view.moving?.id === prompt.id ? view.moving.path : where.path).map(to);
   if (prompt.kind === 'point') click(context, path[0], prompt.positive);
   else if (prompt.kind === 'box') {
     const [[x0, y0], [x1, y1]] = path;

@@ -200,7 +200,7 @@ function models(state) {
 }
 
 function experts(state) {
-  const list = state.experts, none = list.length < 2;
+  const list = state.experts, none = list.every((name) => name === state.answer?.expert); // nobody else to ask
   if (changed('experts', [list, state.expert])) {
     $('expert').replaceChildren(element('option', { value: '' }, 'Chosen by the model'), ...list.map((name) => element('option', { value: name }, name)));
     $('expert').value = none ? '' : state.expert;

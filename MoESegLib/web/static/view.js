@@ -1,11 +1,11 @@
 // One slice view: the picture, what is drawn over it, and what the mouse does in it.
 
+import { dragged, grabAt } from './grab.js';
 import { getLayers, getSlice, on, send, store, tell } from './link.js';
 import { drawOver } from './over.js';
 import { Frame, grayTable, paintLayer, paintSlice } from './paint.js';
 
 const WHEEL_STEP = 60; // pixels of a trackpad; a notch of a wheel is at least that much
-const CATCH = 9; // pixels around a point that is grabbed
 
 export class View {
   constructor(plane, parent) {
@@ -212,9 +212,9 @@ export class View {
     else if (event.button === 2) this.drag.kind = 'window';
     else if (store.tool && !this.inside(at)) this.drag = null;
     else if (store.tool) { this.drag.kind = 'draw'; this.drawing = [at]; } else {
-      this.drag.prompt = this.promptAt(event);
-      this.drag.kind = this.drag.prompt ? 'prompt' : 'cross';
-      if (!this.drag.prompt) this.cross(at);
+      this.drag.grab = grabAt(this, event);
+      this.drag.kind = this.drag.grab ? 'prompt' : 'cross';
+      if (!this.drag.grab) this.cross(at);
     }
     this.drawOver();
   }
@@ -224,7 +224,11 @@ export class View {
     const at = this.pixel(event);
     this.readOut(at);
     const { drag } = this;
-    if (!drag) { if (event.shiftKey) this.cross(at); return; }
+    if (!drag) {
+      this.stage.style.cursor = !store.tool && grabAt(this, event) ? 'grab' : '';
+      if (event.shiftKey) this.cross(at);
+      return;
+    }
     const place = this.place();
     const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
     if (drag.kind === 'pan') {
@@ -236,7 +240,7 @@ export class View {
       const wide = Math.max(width + dx * unit, width / 100), middle = level + dy * unit;
       tell('window', [middle - wide / 2, middle + wide / 2]);
     } else if (drag.kind === 'cross') this.cross(at);
-    else if (drag.kind === 'prompt') { this.moving = { id: drag.prompt.id, at: this.clamp(at) }; this.drawOver(); } else if (drag.kind === 'draw') {
+    else if (drag.kind === 'prompt') { this.moving = { id: drag.grab.prompt.id, path: dragged(this, drag.grab, at) }; this.drawOver(); } else if (drag.kind === 'draw') {
       const point = this.clamp(at), last = this.drawing.at(-1);
       if (store.tool === 'box') this.drawing = [this.drawing[0], point];
       else if (Math.hypot((point[0] - last[0]) * place.scaleX, (point[1] - last[1]) * place.scaleY) > 3 * this.ratio) this.drawing.push(point);
@@ -249,7 +253,8 @@ export class View {
     this.drag = this.drawing = null;
     if (drag?.kind === 'draw' && drawing) this.finish(drawing, event);
     if (drag?.kind === 'prompt' && this.moving) {
-      send({ do: 'move_prompt', id: drag.prompt.id, plane: this.plane, index: this.index, xy: [this.moving.at] });
+      tell('asked', performance.now());
+      send({ do: 'move_prompt', id: drag.grab.prompt.id, plane: this.plane, index: this.index, xy: this.moving.path });
     }
     this.moving = null;
     this.drawOver();
@@ -267,18 +272,6 @@ export class View {
     if (kind === 'polygon' && xy.length < 3) { tell('message', 'Draw around the target with the button held.'); return; }
     tell('asked', performance.now());
     send({ do: 'prompt', kind, positive, plane: this.plane, index: this.index, xy });
-  }
-
-  promptAt(event) {
-    const box = this.stage.getBoundingClientRect(), place = this.place();
-    return store.state.prompts.find((prompt) => {
-      const where = prompt.places[this.plane];
-      if (prompt.kind !== 'point' || !where || Math.abs(where.slices[0] - this.index) > 0.5) return false;
-      const [x, y] = where.path[0];
-      const dx = place.left + (x + 0.5) * place.scaleX - (event.clientX - box.left) * this.ratio;
-      const dy = place.top + (y + 0.5) * place.scaleY - (event.clientY - box.top) * this.ratio;
-      return Math.hypot(dx, dy) < CATCH * this.ratio;
-    });
   }
 
   // Put the crosshair at a slice pixel: the other two views show the slices through it.
