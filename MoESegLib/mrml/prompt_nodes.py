@@ -7,7 +7,7 @@ nodes are a view of the prompts in the segment's tags: :meth:`PromptNodes.show` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -354,6 +354,13 @@ def remove_segmentation(scene: slicer.vtkMRMLScene, segmentation: slicer.vtkMRML
 def has_markups(prompt: Prompt) -> bool:
     """Whether a prompt is drawn in the views; automatic prompts, phrases and masks are not."""
     return prompt.kind in NODE_CLASSES
+
+
+def after_drawing(before: Sequence[Prompt], drawn: Iterable[Prompt]) -> tuple[Prompt, ...]:
+    """Prompts of a segment after the user drew: those without markups stay, drawn ones are in the place they had."""
+    new = {prompt.id: prompt for prompt in drawn}
+    kept = [new.pop(old.id, None) if has_markups(old) else old for old in before]
+    return tuple(prompt for prompt in (*kept, *new.values()) if prompt is not None)
 
 
 def _style(node: Any, kind: str) -> None:

@@ -21,7 +21,8 @@ from ..core.errors import PromptError
 from ..core.geometry import as_matrix
 from ..core.prompts import Prompt, prompt_from_dict
 from ..core.results import SegmentResult
-from .segmentations import IN_PROGRESS, get_tag, set_status, set_tags
+from .segmentations import IN_PROGRESS, get_tag, segment_of, set_status, set_tags
+from .volumes import world_from_local
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,19 @@ def stored_prompts(segment: slicer.vtkSegment, segment_id: str, world_from_local
             "untouched; place new prompts to go on."
         ) from error
     return StoredPrompts(prompts, expert, text)
+
+
+def readable_prompts(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> StoredPrompts:
+    """As :func:`stored_prompts`, but nothing where the tags are damaged.
+
+    Raises:
+        PromptError: there is no such segment.
+    """
+    segment = segment_of(segmentation, segment_id)
+    try:
+        return stored_prompts(segment, segment_id, world_from_local(segmentation))
+    except PromptError:
+        return StoredPrompts()
 
 
 @lru_cache(maxsize=8)

@@ -27,9 +27,9 @@ from ..session.worker import Worker
 from .answer_writer import AnswerWriter, prompt_of
 from .answers import Update
 from .edits import Edit, EditQueue, removed, replaced
-from .prompt_nodes import PromptNodes, has_markups
+from .prompt_nodes import PromptNodes, after_drawing
 from .prompt_sources import prompt_from_segment, prompts_from_markups
-from .prompt_store import StoredPrompts, store_prompts, stored_prompts
+from .prompt_store import StoredPrompts, readable_prompts, store_prompts, stored_prompts
 from .segmentations import (
     COMPLETED,
     IN_PROGRESS,
@@ -286,7 +286,7 @@ class SceneSession:
         self._answers.forget_failures()
         for segment_id in segment_ids(self.segmentation):
             if not self.is_settled(segment_id):
-                self._tell(segment_id, self._stored(segment_id))
+                self._tell(segment_id, readable_prompts(self.segmentation, segment_id))
         self._session.retry()
 
     def focus(self, ras: tuple[float, float, float], plane: Any = None) -> None:
@@ -308,8 +308,7 @@ class SceneSession:
             update.prompts_changed = True
         self._answers.take(self._session, update)
         self._start_next()
-        update.messages = [*self._messages, *update.messages]
-        self._messages = []
+        update.messages, self._messages = [*self._messages, *update.messages], []
         if not self._session.is_running():
             self.progress = None
         return update
@@ -340,20 +339,12 @@ class SceneSession:
     def _on_progress(self, fraction: float, message: str) -> None:
         self.progress = (fraction, message)
 
-    def _stored(self, segment_id: str) -> StoredPrompts:
-        """What the tags of a segment say; nothing where they are damaged, which :meth:`_adopt_tags` told."""
-        segment = segment_of(self.segmentation, segment_id)
-        try:
-            return stored_prompts(segment, segment_id, world_from_local(self.segmentation))
-        except PromptError:
-            return StoredPrompts()
-
     def _planned(self, segment_id: str) -> tuple[tuple[Prompt, ...], str | None]:
         """Prompts and chosen expert of a segment when all edits that wait are done."""
         waiting = self._edits.planned(segment_id)
         if waiting is not None:
             return waiting.prompts, waiting.expert
-        stored = self._stored(segment_id)
+        stored = readable_prompts(self.segmentation, segment_id)
         return stored.prompts, stored.expert
 
     def _is_awaited(self, segment_id: str) -> bool:
@@ -384,12 +375,12 @@ class SceneSession:
         segment_id = edit.segment if edit.prepare is None else edit.prepare()
         prompts = [prompt_of(prompt, segment_id) for prompt in edit.prompts]
         segment = segment_of(self.segmentation, segment_id)
-        before = self._stored(segment_id)
+        before = readable_prompts(self.segmentation, segment_id)
         text = store_prompts(segment, prompts, edit.expert, world_from_local(self.segmentation))
         run = (self.auto_run and not edit.waits) or not prompts
         if run:
             # As they come back from the tags, rounding included, so that the same prompts always ask the same.
-            self._session.set_segment(segment_id, self._stored(segment_id).prompts, edit.expert)
+            self._session.set_segment(segment_id, readable_prompts(self.segmentation, segment_id).prompts, edit.expert)
             self._answers.ask_what_is_shown(self._session, segment_id, before)
         set_tags(segment, Asked=self._answers.question(text))
         if edit.drawing is not None:
@@ -483,9 +474,7 @@ class SceneSession:
             self.nodes.remove_segment(segment_id)
             return
         before, expert = self._planned(segment_id)
-        drawn = {prompt.id: prompt for prompt in self.nodes.read(segment_id)}
-        kept = [drawn.pop(old.id, None) if has_markups(old) else old for old in before]
-        prompts = tuple(prompt for prompt in (*kept, *drawn.values()) if prompt is not None)
+        prompts = after_drawing(before, self.nodes.read(segment_id))
         if [prompt.content for prompt in prompts] == [prompt.content for prompt in before]:
             return
         try:
