@@ -51,7 +51,7 @@ class TumorPlan:
     spacing: float = COMPACT.spacing_mm
     patch: tuple[int, int, int] = COMPACT.patch
     slice_patch: tuple[int, int] = COMPACT.slice_patch
-    centered: float = 0.5
+    centered: float = 0.8
     absent: float = 0.12
     second: float = 0.4
     look_alike: float = 0.4

@@ -22,8 +22,10 @@ from .tumor_patches import TumorSample
 
 BALANCE, WARM_UP, COARSE = 0.01, 0.1, 0.5
 """Weights of the balance of the experts, of the router's warm-up, and of the mask at half resolution."""
-MISSED, MISSED_UNTIL = 0.2, 0.5
-"""Weight of the cross-entropy over the lesion alone at the beginning, and the share of the run after which it is 0."""
+MISSED = 0.2
+"""Weight of the cross-entropy over the lesion alone at the beginning of a run; at its end it is 0."""
+FALSE = 0.3
+"""Weight of what looks most like a lesion where there is none."""
 TEXT_DROPPED, ANATOMY_DROPPED = 0.1, 0.2
 """How often a sample comes without its text and number, and without its organs: both must be able to be missing."""
 FAMILIES: tuple[tuple[str, ...], ...] = (
@@ -152,7 +154,7 @@ def lesion_loss(logits: Tensor, target: Tensor, missed: float = MISSED) -> Tenso
     if not there.all():
         wrong = F.softplus(logits[~there])
         likeliest = wrong.topk(max(1, wrong.shape[1] // 100), dim=1).values
-        loss = loss + (wrong.mean() + likeliest.mean()) * (~there).sum()
+        loss = loss + (wrong.mean() + FALSE * likeliest.mean()) * (~there).sum()
     return loss / len(there)
 
 
@@ -167,7 +169,7 @@ def learn(network: MastPro, groups: Sequence[TumorBatch], warm_up: bool, done: f
     outputs = [group.ask(network) for group in groups]
     total = sum(len(group.image) for group in groups)
     loss = groups[0].image.new_zeros(())
-    missed = MISSED * max(0.0, 1 - done / MISSED_UNTIL)
+    missed = MISSED * (1 - done)
     for group, output in zip(groups, outputs, strict=True):
         found = lesion_loss(output.logits, group.target, missed)
         found = found + COARSE * lesion_loss(output.deep_logits, group.target, missed)

@@ -18,6 +18,7 @@ from MoESegLib.training.tumor_kinds import TUMORS as DRAWN
 from MoESegLib.training.tumor_sources import REAL_SETS
 from MoESegLib.training.tumor_step import (
     ANATOMY_DROPPED,
+    FALSE,
     FAMILIES,
     TEXT_DROPPED,
     anatomy_channels,
@@ -52,8 +53,8 @@ def test_where_there_is_no_lesion_the_cross_entropy_counts_and_what_looks_most_l
     logits = torch.randn(2, 1, 4, 6, 6, requires_grad=True)
     target = torch.zeros(2, 1, 4, 6, 6)
     loss = lesion_loss(logits, target)
-    likeliest = F.softplus(logits.flatten(1).amax(dim=1))  # a hundredth of 144 voxels
-    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target) + likeliest.mean())
+    likeliest = F.softplus(logits.flatten(1).amax(dim=1)).mean()  # a hundredth of 144 voxels
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target) + FALSE * likeliest)
     loss.backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all() and (logits.grad > 0).all()
 
@@ -85,8 +86,8 @@ def test_a_small_lesion_pulls_at_the_mask_even_when_it_is_empty() -> None:
 
 def test_the_extra_weight_of_lesion_voxels_fades_over_the_run(network: MastPro, book: TumorBook) -> None:
     batch = batch_of(drawn(1, False), book, network)
-    losses = [learn(network.eval(), [batch], warm_up=False, done=done) for done in (0.0, 0.25, 0.5, 1.0)]
-    assert losses[0] > losses[1] > losses[2] == losses[3]
+    losses = [learn(network.eval(), [batch], warm_up=False, done=done) for done in (0.0, 0.5, 1.0)]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_small_lesions_are_learned_by_heart(network: MastPro, book: TumorBook) -> None:
