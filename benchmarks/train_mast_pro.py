@@ -30,7 +30,8 @@ from MoESegLib.core.files import atomic_path
 from MoESegLib.core.organs import organ_ids
 from MoESegLib.core.strict_json import to_plain
 from MoESegLib.core.tumors import TumorBook
-from MoESegLib.models.mast_pro import MastPro, MastProConfig, write_base
+from MoESegLib.models.mast_pro import MastPro, MastProConfig, read_base, write_base
+from MoESegLib.models.mast_pro.checkpoint import read_meta
 from MoESegLib.training.tumor_loop import (
     TumorEpoch,
     TumorLoop,
@@ -62,6 +63,8 @@ def main() -> None:
     data = TumorData.open(options.data, cache, plan)
     kept_back = TumorData.open(options.data, cache, plan, "tune")
     network = fresh_network(config_of(options, data), book, options.seed).to(world.device)
+    if options.start is not None:
+        network.load_state_dict(read_base(options.start)[0].state_dict())
     schedule = schedule_of(options)
     if options.overfit:
         overfit(network, data, book, schedule, options)
@@ -70,8 +73,8 @@ def main() -> None:
     if world.is_first:
         print(f"{parameters(network):,} parameters, {len(data.images)} images, {len(probes)} patches kept back")
     loop = TumorLoop(
-        network, data, probes, book, schedule, identity_of(data), options.out.with_suffix(".checkpoint"), world,
-        time.monotonic(),
+        network, data, probes, book, schedule, identity_of(data, options.start),
+        options.out.with_suffix(".checkpoint"), world, time.monotonic(),
     )  # fmt: skip
     curve = loop.run(show if world.is_first else quiet, CancelToken())
     if world.is_first:
@@ -85,6 +88,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of a manifest")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
+    parser.add_argument("--start", type=Path, help="learn on from a network of the same sizes")
     parser.add_argument("--cache", type=Path, help="folder of prepared images; several runs can share it")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int)
@@ -132,10 +136,11 @@ def schedule_of(options: argparse.Namespace) -> TumorSchedule:
     )  # fmt: skip
 
 
-def identity_of(data: TumorData) -> str:
+def identity_of(data: TumorData, start: Path | None) -> str:
     """Hash of what is learned from; not of the files' dates, which a copy of the data changes."""
     keys = "|".join(f"{image.dataset} {image.name} {image.voxels}" for image in data.images)
-    return hashlib.sha256(f"{keys}|{data.plan!r}".encode()).hexdigest()
+    first = "" if start is None else read_meta(start)["base"]
+    return hashlib.sha256(f"{keys}|{data.plan!r}{first}".encode()).hexdigest()
 
 
 def parameters(network: MastPro) -> int:
