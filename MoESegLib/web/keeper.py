@@ -7,6 +7,8 @@ while one is written follows it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from ..mrml.segmentations import segment_ids, segment_of, voxels_changed
 from .desk import Case, Desk
 from .keep import SEGMENTS, KeptWork, WorkFolder, Works
 
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.05
 _REST = 2.0
 """Times what the last write took: so long the disk and the second core rest before the next one."""
@@ -36,7 +39,7 @@ class Keeper:
     Attributes:
         kept: of when the newest state on disk is, seconds since the epoch; None while there is none.
         problem: why the last state could not be written, "" when it could.
-        behind: :meth:`is_behind` at the last look.
+        behind: what :meth:`is_behind` said last.
         left: see :meth:`close`.
     """
 
@@ -77,13 +80,12 @@ class Keeper:
         if now >= self._next_write or locked != self._locked:  # what was accepted does not wait
             self._locked = locked
             self._write()
-        self.behind = self.is_behind()
+        self.is_behind()
 
     def is_behind(self) -> bool:
         """Whether what is on the disk is not all there is."""
-        if not self._is_on():
-            return False
-        return self._writing is not None or self._is_new(self._state())
+        self.behind = self._is_on() and (self._writing is not None or self._is_new(self._state()))
+        return self.behind
 
     def mark(self) -> tuple:
         """Stands for what is segmented now, see :meth:`saved`."""
@@ -229,12 +231,15 @@ class Keeper:
         """On the writing thread; the first time it makes the folder."""
         assert self.works is not None
         began = time.monotonic()
-        if folder is None:
-            folder = self.works.new()
-            self.works.clean_up()
         volume = case.volume
         image = {"path": str(case.source), "name": volume.name, "modality": volume.modality, "id": volume.content_id}
-        folder.write(volume, records, {**data, "image": image}, log)
+        with contextlib.ExitStack() as undo:
+            if folder is None:
+                folder = self.works.new()
+                undo.callback(folder.close, remove=True)  # else every attempt on a full disk left an empty one
+                self.works.clean_up()
+            folder.write(volume, records, {**data, "image": image}, log)
+            undo.pop_all()
         self.kept = data["changed"]
         self._next_write = time.monotonic() + _REST * (time.monotonic() - began)
         return folder
@@ -246,7 +251,9 @@ class Keeper:
         try:
             self._folder = self._writing.result()
             self.problem = ""
-        except MoESegError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the page says it, and it is tried again
+            if not isinstance(error, MoESegError):
+                _log.error("The work could not be kept", exc_info=error)
             self.problem = _problem(error)
             self._next_write = time.monotonic() + 10.0
             self._written = ()
@@ -270,7 +277,8 @@ def read_image(work: KeptWork) -> Volume:
 
 
 def _problem(error: Exception) -> str:
-    return f"What you do is not kept for the case of a crash: {error} Save often."
+    reason = str(error) if isinstance(error, MoESegError) else f"{error!r}."
+    return f"What you do is not kept for the case of a crash: {reason} Save often."
 
 
 def describe_work(work: KeptWork) -> dict[str, Any]:

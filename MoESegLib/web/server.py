@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from ..core.errors import MoESegError, PromptError
 from ..core.structures import suggest
+from ..mrml.segmentations import segment_of
 from ..mrml.surfaces import surface_of
 from ..resources import resource_path
 from ..training.desk import TeachingDesk
@@ -30,7 +32,7 @@ from .teaching import Teaching
 from .transfers import Transfers
 
 STATIC = Path(__file__).parent / "static"
-_BUSY_SECONDS, _IDLE_SECONDS = 0.004, 0.03
+_BUSY_SECONDS, _IDLE_SECONDS, _FAULT_SECONDS = 0.004, 0.03, 1.0
 """Between two looks at the worker: while a prediction runs, an answer waits 2 ms on average."""
 _MESSAGE_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ class Server:
         self._told_models: bool | None = None
         self._told_teaching: Any = None
         self._shown: Any = None
+        self._is_new = False
+        self._faults: dict[str, str] = {}
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -121,6 +125,10 @@ class Server:
             return await handler(request)
         except MoESegError as error:
             return web.json_response({"message": str(error)}, status=400)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the page says so instead of doing nothing
+            return web.json_response({"message": _report(error)}, status=500)
 
     # Pages and pictures ------------------------------------------------------------------------------------------
 
@@ -154,7 +162,11 @@ class Server:
         return plane, int(index)
 
     async def _surface(self, request: web.Request) -> web.StreamResponse:
-        case, segment_id = self.desk.ready(), request.match_info["segment"]
+        case = self.desk.ready()
+        if request.match_info["case"] != case.number:
+            raise PromptError("That segment is not of the image that is open now.")
+        segment_id = request.match_info["segment"]
+        segment_of(case.segmentation, segment_id)
         patch = case.patch(segment_id)
         surface = await asyncio.to_thread(surface_of, patch, case.volume.ijk_to_ras)
         head = len(surface.points).to_bytes(4, "little")
@@ -177,7 +189,7 @@ class Server:
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    await self._take(socket, message.data)
+                    await self._attempt("message", self._take(socket, message.data))
         finally:
             self.guests.leave(socket)
         return socket
@@ -186,16 +198,18 @@ class Server:
         """One message of a page."""
         try:
             message = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return
         if not isinstance(message, dict):
             return
         if message.get("do") == "hello":
             name = str(message.get("tab", ""))[:64]
             if not await self.guests.enter(socket, name, bool(message.get("takeOver"))):
-                await socket.send_str(json.dumps({"type": "elsewhere"}))
+                with contextlib.suppress(ConnectionError):
+                    await socket.send_str(json.dumps({"type": "elsewhere"}))
                 return
             self._told_stage = None
+            self._faults.clear()  # a page that comes later is told, too
             self._told_case, self._told_models, self._told_teaching = "", None, None
             await self.push()
             return
@@ -208,7 +222,7 @@ class Server:
                 commands.run(self.desk, message)
         except MoESegError as error:
             await self.say(str(error))
-        if message["do"] != "look":
+        if message.get("do") != "look":
             await self.push()
 
     async def say(self, text: str) -> None:
@@ -222,21 +236,23 @@ class Server:
         """Send the state of the work, and the image's description when another one was opened."""
         case = self.desk.case
         if case is not None and case.number != self._told_case:
-            await self.guests.send({"type": "case", **describe_case(case)})
             self._told_case = case.number
+            await self.guests.send({"type": "case", **describe_case(case)})
         loading = self.desk.models.progress is not None
         if self._told_models != loading:  # something is being got or loaded, or was
             self._told_models = loading
             await self.guests.send({"type": "models", "models": describe_models(self.desk.models)})
         keeper = self.keeper
         kept = {"kept": keeper.kept, "keeping": keeper.is_behind(), "keepProblem": keeper.problem}
-        await self.guests.send({"type": "state", **snapshot(self.desk), **kept})
+        # Of this very state. Compared with that of the clock's last look, a model that was loaded before its next one
+        # changed nothing, and the page said "Loading" for ever.
+        state, self._shown = {**snapshot(self.desk), **kept}, self._signs()
+        await self.guests.send({"type": "state", **state})
 
     # The clock ---------------------------------------------------------------------------------------------------
 
     async def _pumping(self, application: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(self._pump())
-        task.add_done_callback(_report_failure)
         yield
         task.cancel()
         if self.stage is not None:
@@ -251,23 +267,47 @@ class Server:
 
     async def _pump(self) -> None:
         """Take what the worker finished, and tell the page when anything it shows has changed."""
+        steps = (self._take_answers, self._keep, self._go_on, self._tell_of_experts, self._tell_of_changes, self._play)
         while True:
-            update = self.desk.pump()
-            self.keeper.look()
-            for text in (*update.messages, *self.lesions.pump(), *self.teaching.pump()):
-                await self.say(text)
-            await self._tell_of_experts()
-            now = self._signs()
-            if update.answers or update.prompts_changed or now != self._shown:
-                self._shown = now
-                await self.push()
-            if self.lesions.take_started():
-                self.desk.ready().changed()
-                await self.push()
-                await self.guests.send({"type": "take", "tool": "positive"})
-            await self._play()
+            went_well = [await self._attempt(step.__name__, step()) for step in steps]
             busy = self.desk.case is not None and self.desk.case.workbench.is_busy
-            await asyncio.sleep(_BUSY_SECONDS if busy else _IDLE_SECONDS)
+            pause = _BUSY_SECONDS if busy else _IDLE_SECONDS
+            await asyncio.sleep(pause if all(went_well) else _FAULT_SECONDS)
+
+    async def _attempt(self, name: str, step: Awaitable[None]) -> bool:
+        """Do a step. A fault in it is told once, and stops neither the clock nor the other steps."""
+        try:
+            await step
+        except Exception as error:  # noqa: BLE001 - else the task ends, and the page waits for it without a word
+            if self._faults.get(name) != repr(error):
+                self._faults[name] = repr(error)
+                await self.say(_report(error))
+            return False
+        self._faults.pop(name, None)
+        return True
+
+    async def _take_answers(self) -> None:
+        update = self.desk.pump()
+        self._is_new = self._is_new or bool(update.answers) or update.prompts_changed
+        for text in update.messages:
+            await self.say(text)
+
+    async def _keep(self) -> None:
+        self.keeper.look()
+
+    async def _go_on(self) -> None:
+        """What waited for a model, and what was taught."""
+        for text in (*self.lesions.pump(), *self.teaching.pump()):
+            await self.say(text)
+        if self.lesions.take_started():
+            self.desk.ready().changed()
+            await self.push()
+            await self.guests.send({"type": "take", "tool": "positive"})
+
+    async def _tell_of_changes(self) -> None:
+        if self._is_new or self._signs() != self._shown:
+            await self.push()
+            self._is_new = False
 
     async def _tell_of_experts(self) -> None:
         """What is being taught, when it went on."""
@@ -306,10 +346,10 @@ def _file_of(folder: Path, name: str) -> web.StreamResponse:
     return web.FileResponse(known[name]) if name in known else _refusal(404, "There is no such page.")
 
 
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """A fault of the program itself must not end the clock unseen."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("MoESeg stopped working because of a fault; save what you can and start it again.", exc_info=error)
+def _report(error: Exception) -> str:
+    """Write a fault of the program itself down in the terminal; returns what the page says of it."""
+    _log.error("A fault in MoESeg", exc_info=error)
+    return f"A fault in MoESeg ({error!r}). Save what you have; the terminal says more."
 
 
 def _refusal(status: int, text: str) -> web.Response:

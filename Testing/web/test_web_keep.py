@@ -274,6 +274,31 @@ def test_a_full_disk_is_told_and_work_goes_on(program: Program, works: Works) ->
     assert "not kept" in program.keeper.problem
 
 
+def test_whatever_fails_while_it_is_written_is_told_leaves_no_folder_and_is_tried_again(
+    program: Program, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.keeper.leave()
+    shutil.rmtree(works.home)
+    program.keeper.begin(program.desk.ready())
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a fault of the program")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keep.WorkFolder, "write", broken)
+        program.click(26)
+        deadline = time.monotonic() + 20
+        while not program.keeper.problem:
+            program.keeper.look()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert "a fault of the program" in program.keeper.problem
+    assert list(works.home.iterdir()) == []
+    program.keeper._next_write = 0.0
+    program.kept()
+    assert program.keeper.problem == "" and len(works.all()) == 1
+
+
 def test_old_works_and_too_many_are_removed_but_none_that_is_open(
     program: Program, works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
