@@ -27,13 +27,18 @@ def run(desk: Desk, message: Message) -> None:
     """
     command = COMMANDS.get(str(message.get("do")))
     if command is None:
-        raise PromptError(f"The page asked for {message.get('do')!r}, which this version does not know. Reload it.")
+        raise unknown(message.get("do"))
     try:
         case = desk.ready()
         command(case, message)
         case.log.note(message)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"The page sent a damaged message ({message.get('do')}: {error}). Reload it.") from error
+
+
+def unknown(action: object) -> PromptError:
+    """The refusal of something that only the page of another version asks for."""
+    return PromptError(f"The page asked for {action!r}, which this version does not know. Reload it.")
 
 
 def points_of(volume: Volume, message: Message) -> tuple[tuple[Point, ...], Plane]:

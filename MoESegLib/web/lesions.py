@@ -16,9 +16,10 @@ from ..mrml.lesion_list import FINDER, Lesion
 from ..mrml.model_library import ModelLibrary
 from ..mrml.organ_task import organ_segmentation
 from ..mrml.segmentations import segment_ids
+from .commands import unknown
 from .desk import Case, Desk
-from .files import Folders, check_content, plain_name
-from .transfers import data_of
+from .files import Folders, check_content
+from .transfers import attachment, data_of
 
 
 class Lesions:
@@ -52,9 +53,7 @@ class Lesions:
 
     async def _csv(self, request: web.Request) -> web.StreamResponse:
         case = self._desk.ready()
-        name = f"{plain_name(case.volume.name) or 'image'}-lesions.csv"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return web.Response(text=case.workbench.lesion_csv(), content_type="text/csv", headers=headers)
+        return attachment(case.volume.name, "-lesions.csv", case.workbench.lesion_csv().encode())
 
     async def _search(self, request: web.Request) -> web.StreamResponse:
         phrase = request.query.get("phrase", "")[:200]
@@ -89,7 +88,7 @@ class Lesions:
             "every_click": lambda: setattr(bench.parameters, "lesions", bool(data.get("on"))),
         }
         if action not in acts:
-            raise PromptError(f"The page asked for {action!r}, which this version does not know. Reload it.")
+            raise unknown(action)
         return acts[action]() or ""
 
     # Looking for lesions -----------------------------------------------------------------------------------------
@@ -144,6 +143,8 @@ class Lesions:
         if path.is_file():
             await asyncio.to_thread(check_content, path)
         organs = await asyncio.to_thread(read_anatomy, path, None, task)
+        if case is not self._desk.case:
+            raise MoESegError("Another image was opened meanwhile. Open the organs again.")
         node = organ_segmentation(case.workbench.scene, path.name, organs)
         case.workbench.parameters.anatomy = node
         return f"{path.name}: {', '.join(sorted({organ.structure for organ in organs}))}."

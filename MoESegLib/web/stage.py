@@ -130,7 +130,7 @@ class Stage:
             "touch": self._pause,
         }
         if act not in acts:
-            raise PromptError(f"The page asked for {act!r}, which this version does not know. Reload it.")
+            raise commands.unknown(act)
         acts[act]()
         waits = self.loop and not self._playing
         self._quiet_until = self._clock() + QUIET_SECONDS if waits else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,10 +15,11 @@ from ..experts.card import ExpertCard
 from ..experts.store import InstalledPack, list_packs
 from ..training.desk import TeachingDesk
 from ..training.lesson import BASE, GENERAL_EXPERT, Lesson, name_problem
+from .commands import unknown
 from .desk import Desk
 from .files import Folders
 from .finished_cases import FinishedCases, found_in, structures_of, too_little
-from .transfers import data_of
+from .transfers import attachment, data_of
 
 _ANSWERS_WITH = "segmote-lite"
 """The model that uses taught experts."""
@@ -112,9 +114,9 @@ class Teaching:
         """The taught expert as a file."""
         if self._result is None:
             raise MoESegError("No expert waits. Teach one first.")
+        name = self._result.name
         body = await asyncio.to_thread(self._teacher.result_file.read_bytes)
-        headers = {"Content-Disposition": f'attachment; filename="{self._result.name}.safetensors"'}
-        return web.Response(body=body, content_type="application/octet-stream", headers=headers)
+        return attachment(name, ".safetensors", body)
 
     def act(self, action: str, data: Mapping[str, Any]) -> None:
         """Do what the page asks.
@@ -132,7 +134,7 @@ class Teaching:
             "discard": self._discard,
         }
         if action not in acts:
-            raise MoESegError(f"The page asked for {action!r}, which this version does not know. Reload it.")
+            raise unknown(action)
         acts[action]()
 
     # Doing -------------------------------------------------------------------------------------------------------
@@ -140,9 +142,12 @@ class Teaching:
     def _set(self, data: Mapping[str, Any]) -> None:
         try:
             low, high = _MINUTES
+            minutes = float(data["minutes"])
+            if not math.isfinite(minutes):
+                raise ValueError(f"{minutes} minutes")
             self._wishes = Wishes(
                 str(data["name"]).strip()[:80],
-                min(max(float(data["minutes"]), low), high),
+                min(max(minutes, low), high),
                 str(data["startFrom"])[:80],
                 bool(data["automatic"]),
                 frozenset(str(key) for key in data["leftOut"]),

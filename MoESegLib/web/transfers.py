@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
 
-from ..core.errors import MoESegError
 from ..core.image_io import file_suffix
 from ..core.volume import Volume
 from .archives import unpack_dicom
@@ -88,7 +88,10 @@ class Transfers:
         try:
             room = folder / "DICOM"  # what a series of several files is called
             room.mkdir()
-            files = await self._receive(request, room)
+            try:
+                files = await self._receive(request, room)
+            except ValueError as error:
+                raise FileRefusedError("The form with the files is damaged. Send it again.") from error
             name = files[0].name
             if len(files) == 1 and file_suffix(files[0]) == ".zip":
                 files = await asyncio.to_thread(unpack_dicom, files[0], room / files[0].stem)
@@ -165,9 +168,7 @@ class Transfers:
             body = await asyncio.to_thread(path.read_bytes)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        name = f"{plain_name(case.volume.name) or 'image'}{ending}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Note": quote(" ".join(warnings))}
-        return web.Response(body=body, content_type="application/octet-stream", headers=headers)
+        return attachment(case.volume.name, ending, body, {"X-Note": quote(" ".join(warnings))})
 
     async def _write(self, case: Case, path: Path) -> list[str]:
         before = self.keeper.mark()
@@ -183,11 +184,10 @@ class Transfers:
 
     async def _resume(self, request: web.Request) -> web.StreamResponse:
         folder, work = self.keeper.find(str((await data_of(request)).get("work", "")))
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(folder.close)
             volume = await asyncio.to_thread(read_image, work)
-        except MoESegError:
-            folder.close()
-            raise
+            undo.pop_all()
         self.keeper.go_on(folder, work, volume)
         await self._push()
         return web.json_response({"message": f"Went on with {volume.name}."})
@@ -198,6 +198,13 @@ class Transfers:
         return web.json_response({"message": "Removed."})
 
 
+def attachment(name: str, ending: str, body: bytes, more: Mapping[str, str] | None = None) -> web.Response:
+    """A file for the browser to save, under a name of which only harmless characters are left."""
+    file = f"{plain_name(name) or 'image'}{ending}"
+    headers = {"Content-Disposition": f'attachment; filename="{file}"', **(more or {})}
+    return web.Response(body=body, content_type="application/octet-stream", headers=headers)
+
+
 async def data_of(request: web.Request) -> dict[str, Any]:
     """What the page posted.
 
@@ -206,7 +213,7 @@ async def data_of(request: web.Request) -> dict[str, Any]:
     """
     try:
         data = await request.json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileRefusedError("The page sent a damaged request. Reload it.") from error
     if not isinstance(data, dict):
         raise FileRefusedError("The page sent a damaged request. Reload it.")

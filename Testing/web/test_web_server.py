@@ -16,7 +16,8 @@ need("aiohttp", "slicer")
 from aiohttp import FormData, WSServerHandshakeError  # noqa: E402
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
 
-from MoESegLib.web import transfers  # noqa: E402
+from MoESegLib.web import commands, transfers  # noqa: E402
+from MoESegLib.web import server as server_module  # noqa: E402
 from MoESegLib.web.desk import Desk  # noqa: E402
 from MoESegLib.web.door import COOKIE, Door  # noqa: E402
 from MoESegLib.web.files import Folders, UploadRoom  # noqa: E402
@@ -168,14 +169,59 @@ def test_paths_outside_the_allowed_folders_are_not_opened_listed_or_written(tmp_
     visit(act, (allowed,))
 
 
-def test_posted_nonsense_is_refused(tmp_path: Path) -> None:
+POSTS = ("/open", "/save", "/teach", "/lesions", "/works/resume", "/works/remove")
+NONSENSE = (
+    b"",
+    b"{",
+    b"[]",
+    b'{"path": 3}',
+    b"\xff\xfe",
+    b'{"do": ["a"], "work": {"a": 1}, "path": [1]}',
+    b"[" * 90_000,
+)
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_posted_nonsense_is_refused_with_a_message(path: str, tmp_path: Path) -> None:
     async def act(site: Site) -> None:
-        for path in ("/open", "/save"):
-            for body in (b"", b"{", b"[]", b'{"path": 3}', b"\xff\xfe"):
-                assert (await site.client.post(path, data=body, headers=site.own)).status == 400
-        assert (await site.client.post("/upload", data=b"no form", headers=site.own)).status == 400
+        for body in NONSENSE:
+            answer = await site.client.post(path, data=body, headers=site.own)
+            assert answer.status == 400 and (await answer.json())["message"], body[:40]
 
     visit(act, (tmp_path,))
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_damaged_form_is_refused_and_leaves_nothing(kind: str) -> None:
+    async def act(site: Site) -> None:
+        answer = await site.client.post("/upload", data=b"no form", headers={**site.own, "Content-Type": kind})
+        assert answer.status == 400 and (await answer.json())["message"]
+        assert list(site.uploads.path.iterdir()) == []
+
+    visit(act)
+
+
+def test_no_route_is_without_the_checks_of_token_name_and_origin() -> None:
+    async def act(site: Site) -> None:
+        routes = [(route.method, route.resource.canonical) for route in site.client.app.router.routes()]
+        assert {path for _, path in routes} >= {*POSTS, "/teach/expert", "/lesions.csv", "/works", "/download/{format}"}
+        for method, path in routes:
+            if method == "HEAD":
+                continue
+            token = {COOKIE: site.server.door.token}
+            assert (await site.client.request(method, path, headers=site.own)).status == 401, path
+            if method == "POST":
+                assert (await site.client.request(method, path, cookies=token)).status == 403, path
+
+    visit(act, host="0.0.0.0")
+
+    async def rebound(site: Site) -> None:
+        for route in site.client.app.router.routes():
+            headers = {"Host": "evil.example", "Origin": "http://evil.example"}
+            answer = await site.client.request(route.method, route.resource.canonical, headers=headers)
+            assert answer.status == 403, route.resource.canonical
+
+    visit(rebound)
 
 
 def test_a_file_is_replaced_only_when_the_user_says_so(tmp_path: Path) -> None:
@@ -269,11 +315,95 @@ def test_a_page_that_is_loaded_again_gets_its_work_back() -> None:
 def test_nonsense_on_the_socket_is_survived() -> None:
     async def act(site: Site) -> None:
         page = await hello(site, "one")
-        for text in ("", "{", "[]", "1", '"x"', json.dumps({"do": {"a": 1}}), json.dumps({"do": "prompt"})):
+        for text in ("", "{", "[]", "1", '"x"', "{}", "[" * 90_000, json.dumps({"do": {"a": 1}}), '{"do": "prompt"}'):
             await page.send_str(text)
+        for number in ("1e999", "NaN", "-1", "[]", '"x"', "null"):
+            await page.send_str(f'{{"do": "look", "plane": "axial", "index": {number}}}')
+            point = '"do": "prompt", "kind": "point", "plane": "axial"'
+            await page.send_str(f'{{{point}, "index": 3, "xy": [[{number}, 5]]}}')
+            await page.send_str(f'{{{point}, "index": {number}, "xy": [[20, 5]]}}')
+        for command in ("select_segment", "show_segment", "remove_segment", "rename_segment", "remove_prompt"):
+            for wrong in (None, 3, ["a"], {"a": 1}):
+                await page.send_json({"do": command, "id": wrong, "name": wrong, "on": True})
+        await page.send_json({"do": "add_segment", "name": "liver"})
+        faults = []
+        while (data := await page.receive_json(timeout=10)).get("segments", []) == []:
+            faults += [data["text"]] if data["type"] == "message" and "fault" in data["text"] else []
+        assert data["segments"][0]["name"] == "liver" and faults == []
+
+    visit(act)
+
+
+def test_a_model_that_loads_faster_than_the_clock_ticks_is_not_shown_as_loading_for_ever() -> None:
+    async def act(site: Site) -> None:
+        page = await hello(site, "one")
+        while (await next_of(page, "state"))["why"]:
+            pass
+        await asyncio.sleep(0.1)
+        for name in ("segmote-lite", "lite-medsam") * 5:
+            await page.send_json({"do": "model", "name": name})
+            while (state := await next_of(page, "state"))["why"] or state["model"] != name:
+                pass
+
+    visit(act)
+
+
+def test_a_fault_of_the_program_is_told_once_and_stops_neither_answers_nor_commands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(site: Site) -> None:
+        def broken() -> None:
+            raise RuntimeError("the disk is on fire")
+
+        monkeypatch.setattr(server_module, "_FAULT_SECONDS", 0.01)
+        page = await hello(site, "one")
+        while (await next_of(page, "state"))["why"]:
+            pass
+        monkeypatch.setattr(site.server.keeper, "look", broken)
+        assert "the disk is on fire" in (await next_of(page, "message"))["text"]
+        point = {"kind": "point", "plane": "axial", "index": 4, "xy": [[24, 20]]}
+        await page.send_json({"do": "prompt", **point})
+        told = []
+        while not (data := await page.receive_json(timeout=10)).get("answer"):
+            told += [data["text"]] if data["type"] == "message" else []
+        assert told == [] and data["segments"][0]["milliliters"] > 0
+
+    visit(act)
+
+
+def test_a_fault_in_a_command_or_a_request_is_told_and_the_page_stays_connected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def act(site: Site) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("a screw is loose")
+
+        page = await hello(site, "one")
+        await next_of(page, "state")
+        monkeypatch.setitem(commands.COMMANDS, "run", broken)
+        await page.send_json({"do": "run"})
+        assert "a screw is loose" in (await next_of(page, "message"))["text"]
+        await page.send_json({"do": "add_segment", "name": "liver"})
+        while not (await next_of(page, "state"))["segments"]:
+            pass
+        monkeypatch.setattr(site.server.lesions, "act", broken)
+        answer = await site.client.post("/lesions", json={"do": "separate"}, headers=site.own)
+        assert answer.status == 500 and "a screw is loose" in (await answer.json())["message"]
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+    visit(act)
+
+
+def test_a_surface_is_given_of_the_open_image_only() -> None:
+    async def act(site: Site) -> None:
+        page = await hello(site, "one")
         await page.send_json({"do": "add_segment", "name": "liver"})
         while not (state := await next_of(page, "state"))["segments"]:
             pass
-        assert state["segments"][0]["name"] == "liver"
+        segment = state["segments"][0]["id"]
+        assert (await site.client.get(f"/surface/{state['case']}/{segment}")).status == 200
+        for path in (f"old/{segment}", f"{state['case']}/nothing"):
+            answer = await site.client.get(f"/surface/{path}")
+            assert answer.status == 400 and (await answer.json())["message"], path
 
     visit(act)
