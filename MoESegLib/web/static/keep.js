@@ -1,7 +1,7 @@
 // So that nothing is lost: what is kept on disk meanwhile, earlier works to go on with, and downloads.
 
 import { close } from './dialogs.js';
-import { get, on, post, store, tell } from './link.js';
+import { contentOf, get, on, post, store, tell } from './link.js';
 import { element } from './panel.js';
 
 const FORMATS = [
@@ -25,7 +25,7 @@ async function download(format, problem) {
   problem.textContent = 'Writing …';
   const response = await fetch(`/download/${format}`);
   if (!response.ok) {
-    problem.textContent = (await response.json()).message;
+    problem.textContent = (await contentOf(response)).message;
     return;
   }
   const name = /filename="(.*)"/.exec(response.headers.get('Content-Disposition'))[1];

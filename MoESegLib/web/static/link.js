@@ -138,10 +138,13 @@ export async function post(path, body) {
   const response = await fetch(path, {
     method: 'POST', body: form ? body : JSON.stringify(body), headers: form ? {} : { 'Content-Type': 'application/json' },
   });
+  return { ok: response.ok, ...await contentOf(response) };
+}
+
+// What the server answered; refusals at the door are plain text.
+export async function contentOf(response) {
   const text = await response.text();
-  let data;
-  try { data = JSON.parse(text); } catch { data = { message: text }; }
-  return { ok: response.ok, ...data };
+  try { return JSON.parse(text); } catch { return { message: text }; }
 }
 
 export async function get(path) {

@@ -121,6 +121,14 @@ function segments(state) {
       onclick: (event) => { event.stopPropagation(); send({ do: 'remove_segment', id: segment.id }); } }, '✕'));
     return row;
   }));
+  if (changed('selection', [state.case, state.selected])) reveal($('segments'), $('segments').querySelector('[aria-selected="true"]'));
+}
+
+// Scroll a short list so that a row is seen; scrollIntoView would move the whole column.
+function reveal(list, row) {
+  if (!row) return;
+  const top = row.offsetTop - list.offsetTop;
+  list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + row.offsetHeight - list.clientHeight));
 }
 
 function rename(row, segment) {
@@ -156,6 +164,7 @@ function prompts(list) {
       element('span', { class: 'what' }, `${n + 1}. ${PROMPTS[prompt.kind]}${sign}${prompt.text ? ` “${prompt.text}”` : ''}`), ...flip,
       element('button', { class: 'mini', title: 'Delete this prompt', 'aria-label': 'Delete prompt', onclick: (event) => { event.stopPropagation(); send({ do: 'remove_prompt', id: prompt.id }); } }, '✕'));
   }));
+  if (changed('latest prompt', list.at(-1)?.id ?? '')) reveal($('prompts'), $('prompts').lastElementChild);
 }
 
 function jump(prompt) {
