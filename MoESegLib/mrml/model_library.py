@@ -18,6 +18,9 @@ from ..session.worker import Worker, default_worker
 from ..weights import ModelCard, get_model, model_card
 from ..weights.store import import_file, owner_of, remove, sharers, state_of
 
+_FAILURES = (MoESegError, ImportError, OSError, RuntimeError, MemoryError)
+"""What loading can end with on a machine that is too small or lacks something, besides a fault in MoESeg."""
+
 
 class ModelLibrary:
     """Cards, states and loaded engines.
@@ -212,9 +215,11 @@ class ModelLibrary:
                 # PyTorch brings 300,000 objects that stay. Walking them made Python's garbage collector stop the event
                 # loop for 110 to 160 ms now and then; frozen, they are walked no more.
                 gc.freeze()
-            except (MoESegError, ImportError, OSError, RuntimeError) as error:
+            except Exception as error:
                 messages.append(f"{model_card(name).title} cannot be loaded: {error}")
-                self._failed[name] = messages[-1], self._experts(name)
+                self._failed[name] = messages[-1], self._experts(name)  # else it would be tried again and again
+                if not isinstance(error, _FAILURES):
+                    raise
         return messages
 
     @property

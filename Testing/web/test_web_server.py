@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from fakes import blob_volume
-from web_tools import FakeModels, need
+from web_tools import need
 
 need("aiohttp", "slicer")
 
-from aiohttp import FormData, WSServerHandshakeError  # noqa: E402
-from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
+from aiohttp import WSServerHandshakeError  # noqa: E402
+from web_site import Site, hello, next_of, visit  # noqa: E402
 
-from MoESegLib.web import commands, transfers  # noqa: E402
-from MoESegLib.web import server as server_module  # noqa: E402
-from MoESegLib.web.desk import Desk  # noqa: E402
-from MoESegLib.web.door import COOKIE, Door  # noqa: E402
-from MoESegLib.web.files import Folders, UploadRoom  # noqa: E402
-from MoESegLib.web.server import STATIC, Server  # noqa: E402
-
-Visit = Callable[["Site"], Awaitable[None]]
-
-
-class Site:
-    """A server that runs inside the test, and a client that behaves like its page."""
-
-    def __init__(self, server: Server, client: TestClient, uploads: UploadRoom) -> None:
-        self.server = server
-        self.client = client
-        self.uploads = uploads
-        self.own = {"Origin": f"http://127.0.0.1:{client.port}"}
-
-    async def upload(self, name: str, data: bytes, **query: str):
-        form = FormData()
-        form.add_field("file", data, filename=name, content_type="application/octet-stream")
-        return await self.client.post("/upload", data=form, headers=self.own, params=query)
-
-
-def visit(act: Visit, allowed: tuple[Path, ...] = (), host: str = "127.0.0.1", image: bool = True) -> None:
-    """Run a server for the time of one coroutine."""
-
-    async def run() -> None:
-        desk = Desk(FakeModels())
-        if image:
-            desk.show(blob_volume())
-        with UploadRoom() as uploads:
-            server = Server(desk, Door.of(host), Folders(allowed), uploads)
-            async with TestClient(TestServer(server.application(), host="127.0.0.1")) as client:
-                await act(Site(server, client, uploads))
-
-    asyncio.run(run())
-
-
-async def hello(site: Site, tab: str, **more):
-    socket = await site.client.ws_connect("/socket", headers=site.own)
-    await socket.send_json({"do": "hello", "tab": tab, **more})
-    return socket
-
-
-async def next_of(socket, kind: str) -> dict:
-    while True:
-        data = await socket.receive_json(timeout=10)
-        if data["type"] == kind:
-            return data
+from MoESegLib.web import transfers  # noqa: E402
+from MoESegLib.web.door import COOKIE  # noqa: E402
+from MoESegLib.web.server import STATIC  # noqa: E402
 
 
 def test_the_page_and_its_files_are_served_and_may_load_nothing_from_elsewhere() -> None:
@@ -330,66 +280,6 @@ def test_nonsense_on_the_socket_is_survived() -> None:
         while (data := await page.receive_json(timeout=10)).get("segments", []) == []:
             faults += [data["text"]] if data["type"] == "message" and "fault" in data["text"] else []
         assert data["segments"][0]["name"] == "liver" and faults == []
-
-    visit(act)
-
-
-def test_a_model_that_loads_faster_than_the_clock_ticks_is_not_shown_as_loading_for_ever() -> None:
-    async def act(site: Site) -> None:
-        page = await hello(site, "one")
-        while (await next_of(page, "state"))["why"]:
-            pass
-        await asyncio.sleep(0.1)
-        for name in ("segmote-lite", "lite-medsam") * 5:
-            await page.send_json({"do": "model", "name": name})
-            while (state := await next_of(page, "state"))["why"] or state["model"] != name:
-                pass
-
-    visit(act)
-
-
-def test_a_fault_of_the_program_is_told_once_and_stops_neither_answers_nor_commands(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def act(site: Site) -> None:
-        def broken() -> None:
-            raise RuntimeError("the disk is on fire")
-
-        monkeypatch.setattr(server_module, "_FAULT_SECONDS", 0.01)
-        page = await hello(site, "one")
-        while (await next_of(page, "state"))["why"]:
-            pass
-        monkeypatch.setattr(site.server.keeper, "look", broken)
-        assert "the disk is on fire" in (await next_of(page, "message"))["text"]
-        point = {"kind": "point", "plane": "axial", "index": 4, "xy": [[24, 20]]}
-        await page.send_json({"do": "prompt", **point})
-        told = []
-        while not (data := await page.receive_json(timeout=10)).get("answer"):
-            told += [data["text"]] if data["type"] == "message" else []
-        assert told == [] and data["segments"][0]["milliliters"] > 0
-
-    visit(act)
-
-
-def test_a_fault_in_a_command_or_a_request_is_told_and_the_page_stays_connected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def act(site: Site) -> None:
-        def broken(*_: object) -> None:
-            raise RuntimeError("a screw is loose")
-
-        page = await hello(site, "one")
-        await next_of(page, "state")
-        monkeypatch.setitem(commands.COMMANDS, "run", broken)
-        await page.send_json({"do": "run"})
-        assert "a screw is loose" in (await next_of(page, "message"))["text"]
-        await page.send_json({"do": "add_segment", "name": "liver"})
-        while not (await next_of(page, "state"))["segments"]:
-            pass
-        monkeypatch.setattr(site.server.lesions, "act", broken)
-        answer = await site.client.post("/lesions", json={"do": "separate"}, headers=site.own)
-        assert answer.status == 500 and "a screw is loose" in (await answer.json())["message"]
-        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
     visit(act)
 
