@@ -179,6 +179,26 @@ def test_saved_here_and_opened_again(user: User, folder: Path, tmp_path: Path) -
     assert [(s["name"].lower(), s["milliliters"]) for s in user.segments] == [("spleen", pytest.approx(size))]
 
 
+def test_answer_and_accept_are_in_sight_beside_many_segments_and_prompts(user: User) -> None:
+    for number in range(8):
+        user.add_segment(f"structure {number}")
+    user.tool("positive")
+    for number in range(5):
+        user.click(CENTER[0] + number, CENTER[1])
+        user.wait(f"moeseg.store.state.prompts.length === {number + 1}")
+    user.segmented(7)
+    rows = "#segments li:last-child", "#prompts li:last-child", "#changes", "#accept"
+    user.page.wait_for_selector("#prompts li:nth-child(5)")
+    for wanted in (*rows, "#accept"):
+        box = user.page.locator(wanted).bounding_box()
+        assert box is not None and box["y"] > 40 and box["y"] + box["height"] < 768 - 24, wanted
+    user.page.evaluate("document.querySelector('aside').scrollTop = 9999")
+    shown = "(([x, y]) => document.elementFromPoint(x, y).id)"
+    box = user.page.locator("#accept").bounding_box()
+    assert box is not None
+    assert user.page.evaluate(shown, [box["x"] + 20, box["y"] + 9]) == "accept"
+
+
 def test_accepted_segments_are_locked_and_hidden_ones_not_drawn(user: User) -> None:
     user.tool("positive")
     user.click(CENTER[0], CENTER[1])

@@ -97,7 +97,8 @@ class User:
         self.drawn()
 
     def drawn(self) -> None:
-        self.wait("Object.values(moeseg.store.views).every(v => v.data.revision === moeseg.store.state.revision)")
+        same = "(view) => view.data?.revision === moeseg.store.state.revision"  # nothing at first, after a reload
+        self.wait(f"moeseg.store.views && Object.values(moeseg.store.views).every({same})")
 
     def colored(self, plane: str) -> int:
         """How many pixels of a view are colored, as read back from the canvas itself."""

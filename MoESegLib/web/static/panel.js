@@ -186,7 +186,7 @@ function answer(state, selected) {
     lines.push(who);
     if (card.confidence === null) lines.push(element('p', { class: 'quiet' }, 'It does not say how sure it is.'));
     else lines.push(element('p', { class: 'sure' }, `${percent(card.confidence)} sure`, element('meter', { min: 0, max: 1, low: 0.6, high: 0.8, optimum: 1, value: card.confidence })));
-    lines.push(element('p', {}, `${amount(card.milliliters)}  `, element('span', { class: 'quiet' }, `+${card.added.toLocaleString('en')} −${card.removed.toLocaleString('en')} voxels, ${card.seconds < 10 ? `${Math.round(1000 * card.seconds)} ms` : `${Math.round(card.seconds)} s`}`)));
+    lines.push(element('p', { title: 'Of the answer. The list of segments says what the segment holds, with what was painted and without what neighbors took.' }, `${amount(card.milliliters)}  `, element('span', { class: 'quiet' }, `+${card.added.toLocaleString('en')} −${card.removed.toLocaleString('en')} voxels, ${card.seconds < 10 ? `${Math.round(1000 * card.seconds)} ms` : `${Math.round(card.seconds)} s`}`)));
     for (const note of card.notes) lines.push(element('p', { class: 'notes' }, note));
   }
   $('answer').replaceChildren(...lines);
