@@ -21,7 +21,6 @@ MAX_IMAGE_BYTES = 8 << 30
 MAX_FILES = 4000
 """Of one upload: a DICOM series has a file a slice."""
 
-SEGMENTATION_SUFFIXES = (".seg.nrrd", ".nrrd", ".nii", ".nii.gz", ".mha")
 _DETACHED = (".nhdr", ".mhd", ".seg.nhdr")
 _IMAGE_SUFFIXES = tuple(s for s in (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES, ".seg.nrrd") if s not in _DETACHED)
 _MAGIC = {

@@ -107,6 +107,7 @@ def test_an_expert_is_taught_while_the_user_clicks_and_answers_when_it_is_kept(u
         "() => document.getElementById('teach-status').innerText.includes('has learned')", timeout=60_000
     )
     page.click("#teach-status")
+    page.wait_for_selector("#teach-result:has-text('is ready')")
     result = page.inner_text("#teach-result")
     assert "ball-mine is ready" in result and "A box" in result and "Before" in result
     page.click("#keep-expert")

@@ -17,7 +17,8 @@ function buttons(...list) {
   return element('div', { class: 'buttons' }, element('button', { onclick: close }, 'Close'), ...list);
 }
 
-async function working(problem, action) {
+// Do what reads a file, and close the dialog; what goes wrong is written into the problem's line.
+export async function working(problem, action) {
   problem.textContent = 'Reading …';
   const result = await action();
   problem.textContent = result.ok ? '' : result.message;

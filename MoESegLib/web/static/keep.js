@@ -1,6 +1,6 @@
 // So that nothing is lost: what is kept on disk meanwhile, earlier works to go on with, and downloads.
 
-import { close } from './dialogs.js';
+import { close, working } from './dialogs.js';
 import { contentOf, get, on, post, store, tell } from './link.js';
 import { element } from './panel.js';
 
@@ -44,22 +44,16 @@ export async function earlierWorks(box, problem) {
   box.hidden = !works.length;
   box.replaceChildren(element('p', {}, 'Go on with earlier work:'), element('ul', { class: 'list', id: 'works' }, ...works.map((work) => {
     const locked = work.locked ? `, ${work.locked} accepted` : '';
-    return element('li', { class: 'row', onclick: () => goOn(work, problem) },
+    return element('li', { class: 'row', onclick: () => working(problem, () => post('/works/resume', { work: work.work })) },
       element('span', { class: 'grow' }, `${work.name}: ${work.segments.join(', ')}${locked}`),
       element('span', { class: 'quiet' }, new Date(1000 * work.changed).toLocaleString()),
       element('button', { class: 'mini', title: 'Remove it from this computer', 'aria-label': 'Remove this work', onclick: async (event) => {
         event.stopPropagation();
-        await post('/works/remove', { work: work.work });
+        const result = await post('/works/remove', { work: work.work });
+        problem.textContent = result.ok ? '' : result.message;
         earlierWorks(box, problem);
       } }, '✕'));
   })));
-}
-
-async function goOn(work, problem) {
-  problem.textContent = 'Reading …';
-  const result = await post('/works/resume', { work: work.work });
-  problem.textContent = result.ok ? '' : result.message;
-  if (result.ok) { close(); tell('done', result.message); }
 }
 
 // What to do when the program does not answer any more.

@@ -107,6 +107,7 @@ function refreshButtons() {
 
 export async function findLesions() {
   const first = await get('/lesions/search');
+  if (!first.title) return; // refused; the message was shown
   const shut = element('button', { onclick: close }, 'Close');
   if (first.why) {
     show('Find lesions', element('p', { id: 'find-why' }, first.why), element('div', { class: 'buttons' }, shut));
@@ -125,7 +126,7 @@ export async function findLesions() {
     const number = ++asked;
     const query = new URLSearchParams({ phrase: phrase.value, ...(anatomy === undefined ? {} : { anatomy }) });
     const form = await get(`/lesions/search?${query}`);
-    if (number !== asked) return; // typed on meanwhile
+    if (number !== asked || !form.title) return; // typed on meanwhile, or refused
     organs.replaceChildren(element('option', { value: '' }, 'None: search the whole image'),
       ...form.anatomies.map((one) => element('option', { value: one.id }, `${one.text}: ${one.organs.join(', ')}`)));
     organs.value = form.anatomy;

@@ -149,5 +149,7 @@ export async function contentOf(response) {
 
 export async function get(path) {
   const response = await fetch(path);
-  return response.ok ? response.json() : [];
+  if (response.ok) return response.json();
+  tell('message', (await contentOf(response)).message);
+  return [];
 }

@@ -94,6 +94,7 @@ function tick(value, text, isOn, ...more) {
 }
 
 function fill(found) {
+  if (!found.sources) return; // refused; the message was shown
   state = found;
   showStatus();
   if (!parts) return;
