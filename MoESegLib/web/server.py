@@ -255,11 +255,12 @@ class Server:
         task = asyncio.create_task(self._pump())
         yield
         task.cancel()
-        if self.stage is not None:
-            self.stage.close()
-        self.teaching.close()
-        self.keeper.close()
-        self.desk.close()
+        with contextlib.ExitStack() as ending:  # the last one first: the work is kept, whatever the others do
+            ending.callback(self.desk.close)
+            ending.callback(self.teaching.close)
+            if self.stage is not None:
+                ending.callback(self.stage.close)
+            ending.callback(self.keeper.close)
 
     async def _goodbye(self, application: web.Application) -> None:
         """Before the server waits for open connections: the page's would never end by itself."""

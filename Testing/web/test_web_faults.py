@@ -104,3 +104,24 @@ def test_a_fault_in_a_command_or_a_request_is_told_and_the_page_stays_connected(
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
     visit(act)
+
+
+def test_a_fault_at_the_end_does_not_keep_the_work_from_being_kept_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    async def act(site: Site) -> None:
+        def broken() -> None:
+            ended.append("teaching")
+            raise RuntimeError("stuck")
+
+        keep, server = site.server.keeper.close, site.server
+        monkeypatch.setattr(
+            server.keeper, "close", lambda: (keep(), ended.append(f"kept, open: {bool(server.desk.case)}"))
+        )
+        monkeypatch.setattr(server.teaching, "close", broken)
+        close = server.desk.close
+        monkeypatch.setattr(server.desk, "close", lambda: (close(), ended.append("desk")))
+
+    with pytest.raises(RuntimeError, match="stuck"):
+        visit(act)
+    assert ended == ["kept, open: True", "teaching", "desk"]
