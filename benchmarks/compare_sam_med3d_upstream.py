@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from MoESegLib.evaluation.stopwatch import gflop_of, matrix_gflops
 from MoESegLib.models.sam_med3d import SamMed3D, SamMed3DConfig, build_sam_med3d, config_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Testing" / "models"))
@@ -143,11 +144,16 @@ def main() -> int:
         parser.error(f"{arguments.checkout} holds no segment_anything/modeling/image_encoder3D.py")
     torch.set_num_threads(arguments.threads)
 
+    floor = matrix_gflops()
+    print(f"floor: a large matrix product runs at {floor:.0f} GFLOP/s")
     everything, stored = True, {}
     configs = reference.CONFIGS | ({"released": SamMed3DConfig()} if arguments.full else {})
     for name, config in configs.items():
         public = public_model(arguments.checkout, config)
-        equal, outputs = compare(name, public, same_weights(public, config))
+        ours = same_weights(public, config)
+        gflop = gflop_of(lambda model=ours: reference.embedding(model, model.config)) or 0.0
+        print(f"      encoding is {gflop:.1f} GFLOP, {gflop / floor:.2f} s at the floor", flush=True)
+        equal, outputs = compare(name, public, ours)
         everything &= equal
         if name in reference.CONFIGS:
             stored |= outputs

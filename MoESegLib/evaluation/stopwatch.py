@@ -54,6 +54,15 @@ def matrix_gflops(device: torch.device | None = None, dtype: torch.dtype | None 
     return 2 * MATRIX**3 / min(timed(product) for _ in range(6)) / 1e9
 
 
+def gflop_of(do: Callable[[], object]) -> float | None:
+    """GFLOP of what PyTorch computes in a call, two a multiply-add; None where it does no such thing."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        do()
+    return counter.get_total_flops() / 1e9 or None
+
+
 def peak_mb() -> float:
     """Most memory the process has had so far, in MB; not a number where the system does not tell."""
     try:

@@ -18,7 +18,7 @@ from ..engines.protocol3d import Crop, CropPrompt
 from ..engines.volume_engine import VolumeEngine
 from ..resources import resource_path
 from ..session import Session
-from .stopwatch import MATRIX, matrix_gflops, peak_mb, row, timed
+from .stopwatch import MATRIX, gflop_of, matrix_gflops, peak_mb, row, timed
 
 _CLICK = (188, 285, 10)
 """Voxel (i, j, k) in the liver of the shipped CT."""
@@ -55,7 +55,7 @@ def measure_volumes(engine: VolumeEngine, repeats: int = 7) -> dict[str, Any]:
     if device.type == "cuda":
         report["peak_gpu_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
     # Counted after the memory: the counter loads PyTorch's compiler.
-    network = [row(step, times[step], _gflop(do), floor) for step, do in work.items()]
+    network = [row(step, times[step], gflop_of(do), floor) for step, do in work.items()]
     return report | {"steps": [*network, *(row(step, found, None, floor) for step, found in clicks.items())]}
 
 
@@ -82,14 +82,6 @@ def _network_work(engine: VolumeEngine, volume: Volume) -> dict[str, Callable[[]
 def _times(do: Callable[[], object], repeats: int) -> list[float]:
     do()  # the first run also allocates, and reads an expert
     return [timed(do) for _ in range(repeats)]
-
-
-def _gflop(do: Callable[[], object]) -> float | None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        do()
-    return counter.get_total_flops() / 1e9 or None
 
 
 def _encoded(engine: VolumeEngine, crop: Crop) -> Embedding:
