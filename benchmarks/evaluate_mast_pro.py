@@ -136,20 +136,15 @@ def contestants_of(models: Sequence[str], book: TumorBook) -> list[Contestant]:
     for model in models:
         label, _, file = model.partition("=")
         network, _ = read_base(Path(file))
-        found.append(Contestant(label, engine_of(network, label, book), label != NO_ANATOMY))
+        found.append(Contestant(label, MastProEngine(network, label, book), label != NO_ANATOMY))
     first = found[0]
-    mute = engine_of(withheld(first.engine.network, "text"), "text withheld", book)
-    bare = engine_of(withheld(first.engine.network, "anatomy"), "organs withheld", book)
+    mute = MastProEngine(withheld(first.engine.network, "text"), "text withheld", book)
+    bare = MastProEngine(withheld(first.engine.network, "anatomy"), "organs withheld", book)
     return [
         *found,
         Contestant(f"{first.label}, text withheld", mute),
         Contestant(f"{first.label}, organs withheld", bare, organs=False),
     ]
-
-
-def engine_of(network: MastPro, label: str, book: TumorBook) -> MastProEngine:
-    """As MoESeg asks it."""
-    return MastProEngine(network, label, book)
 
 
 def withheld(network: MastPro, part: str) -> MastPro:
@@ -271,7 +266,9 @@ def router(network: MastPro, options: argparse.Namespace, book: TumorBook) -> di
     if options.delta is not None:
         read_delta(options.delta, network)
     cache = options.cache or options.out / "images"
-    data = TumorData.open(options.data, cache, TumorPlan(patch=network.config.patch), options.fold)
+    config = network.config
+    plan = TumorPlan(spacing=config.spacing_mm, patch=config.patch, slice_patch=config.slice_patch)
+    data = TumorData.open(options.data, cache, plan, options.fold)
     return usage_of(network, probes_of(data), book, CancelToken())
 
 

@@ -81,8 +81,7 @@ def main() -> None:
 
 def write_case(source: SourceImage, organs: NDArray[np.uint8], out: Path, rng: np.random.Generator) -> bool:
     """Draw a tumor and write the slice; False where it finds no place."""
-    i, j, k = source.volume.spacing
-    body = OrganBody(source.volume.array.astype(np.float32), organs, (k, j, i), source.patient, source.name)
+    body = OrganBody.of(source.volume, organs, source.patient, source.name)
     if not body.holds(KIND, FEWEST_PIXELS):
         return False
     drawn = with_lesions(body, [KIND], rng)

@@ -9,6 +9,7 @@ import numpy as np
 from mast_pro_router import Usage
 
 from MoESegLib.evaluation.metrics import bootstrap_interval
+from MoESegLib.evaluation.report import change_text, table
 from MoESegLib.evaluation.run import Score
 from MoESegLib.evaluation.summary import ALL, Cell, Estimate, Row, summarize
 
@@ -70,7 +71,7 @@ def _worth(rows: Sequence[Row], labels: Sequence[str]) -> list[str]:
             verdict = f"better than {labels[0]}"
         else:
             verdict = "no difference that these patients could show"
-        lines.append(f"- {label}: {_signed(change)} Dice, {verdict}")
+        lines.append(f"- {label}: {change_text(change)} Dice, {verdict}")
     return ["\n".join(lines)] if lines else []
 
 
@@ -84,9 +85,9 @@ def _metric_table(
         values = [pick(cell) for cell in row.cells]
         cells = [_text(values[0][0])]
         for value, change in values[1:]:
-            cells += [_text(value), "–" if change is None else _signed(change)]
+            cells += [_text(value), change_text(change)]
         body.append([row.structure, str(row.masks), str(row.patients), *cells])
-    return _table(header, body)
+    return table(header, body)
 
 
 def _lesion_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
@@ -103,7 +104,7 @@ def _lesion_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
         lesions = sum(answer.lesions for answer in own if answer.model == labels[0])
         body.append([tumor, str(lesions), *cells])
     header = [column for label in labels for column in (f"{label}: found", "false/image")]
-    return _table(["tumor", "lesions", *header], body)
+    return table(["tumor", "lesions", *header], body)
 
 
 def _text_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
@@ -117,7 +118,7 @@ def _text_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
         follows = _interval([float(answer.dice > float(answer.other_dice or 0)) for answer in both], patients)
         body.append([label, str(len(both)), own, other, follows])
     header = ["network", "phrases", "Dice with what was asked for", "Dice with the other type", "nearer to the former"]
-    return _table(header, body)
+    return table(header, body)
 
 
 def _absent_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
@@ -131,7 +132,7 @@ def _absent_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
                 refused = sum(bool(a.refusal) for a in some)
                 parts = _interval([a.false_positives for a in some], patients)
                 body.append([kind, label, str(len(some)), silent, str(refused), parts])
-    return _table(["lesions", "network", "phrases", "nothing found", "of them refused", "false/image"], body)
+    return table(["lesions", "network", "phrases", "nothing found", "of them refused", "false/image"], body)
 
 
 def _router_table(usage: Mapping[str, Usage]) -> str:
@@ -146,7 +147,7 @@ def _router_table(usage: Mapping[str, Usage]) -> str:
         body.append([tumor, str(entry.patches), *cells])
     levels = len(next(iter(usage.values())).weights)
     header = [column for level in range(levels) for column in (f"level {level + 1}", "specific")]
-    return _table(["tumor", "patches", *header], body)
+    return table(["tumor", "patches", *header], body)
 
 
 def _interval(values: Iterable[float], patients: Sequence[str]) -> str:
@@ -164,12 +165,3 @@ def _text(value: Estimate | None) -> str:
     if value is None:
         return "–"
     return f"{value.mean:.3f}" + ("" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]")
-
-
-def _signed(value: Estimate) -> str:
-    return f"{value.mean:+.3f}" + ("" if value.low is None else f" [{value.low:+.3f}, {value.high:+.3f}]")
-
-
-def _table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

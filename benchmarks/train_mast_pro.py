@@ -32,6 +32,7 @@ from MoESegLib.core.strict_json import to_plain
 from MoESegLib.core.tumors import TumorBook
 from MoESegLib.models.mast_pro import MastPro, MastProConfig, read_base, write_base
 from MoESegLib.models.mast_pro.checkpoint import read_meta
+from MoESegLib.training.progress import silent
 from MoESegLib.training.tumor_loop import (
     TumorEpoch,
     TumorLoop,
@@ -58,7 +59,8 @@ def main() -> None:
     book, plan = TumorBook.load(), TumorPlan(patch=options.patch, slice_patch=options.slice_patch)
     cache = options.cache or options.out.with_suffix(".images")
     if world.is_first:  # the others find what it prepared
-        TumorData.open(options.data, cache, plan)
+        for fold in ("train", "tune"):
+            TumorData.open(options.data, cache, plan, fold)
     world.wait()
     data = TumorData.open(options.data, cache, plan)
     kept_back = TumorData.open(options.data, cache, plan, "tune")
@@ -76,7 +78,7 @@ def main() -> None:
         network, data, probes, book, schedule, identity_of(data, options.start),
         options.out.with_suffix(".checkpoint"), world, time.monotonic(),
     )  # fmt: skip
-    curve = loop.run(show if world.is_first else quiet, CancelToken())
+    curve = loop.run(show if world.is_first else silent, CancelToken())
     if world.is_first:
         network.load_state_dict(loop.best)
         write(network, options, data, curve)
@@ -132,8 +134,14 @@ def schedule_of(options: argparse.Namespace) -> TumorSchedule:
     every = min(options.every, options.overfit or options.every)
     epochs = None if options.minutes is not None else (options.steps or options.overfit) // every
     return TumorSchedule(
-        epochs, options.minutes, options.seed, every, options.slices, options.volumes, options.rate
-    )  # fmt: skip
+        epochs=epochs,
+        minutes=options.minutes,
+        seed=options.seed,
+        steps=every,
+        slices=options.slices,
+        volumes=options.volumes,
+        rate=options.rate,
+    )
 
 
 def identity_of(data: TumorData, start: Path | None) -> str:
@@ -158,10 +166,6 @@ def show(fraction: float, message: str, metrics: object) -> None:
     """A line for every measurement."""
     if metrics:
         print(f"{fraction:.3f} {message}", flush=True)
-
-
-def quiet(fraction: float, message: str, metrics: object) -> None:
-    """Nothing."""
 
 
 def write(network: MastPro, options: argparse.Namespace, data: TumorData, curve: list[TumorEpoch]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -81,6 +81,15 @@ def organs() -> tuple[Organ, ...]:
 def organ_ids() -> tuple[str, ...]:
     """The IDs of :func:`organs`; the number in an organ label map is the place here, counted from 1."""
     return tuple(organ.id for organ in organs())
+
+
+def organ_numbers(ids: Iterable[str]) -> list[int]:
+    """The numbers of some organs in an organ label map.
+
+    Raises:
+        ValueError: an ID that no organ has.
+    """
+    return [1 + organ_ids().index(organ_id) for organ_id in ids]
 
 
 def organ_of_id(organ_id: str) -> Organ:

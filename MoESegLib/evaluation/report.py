@@ -118,7 +118,7 @@ def _metric_table(rows: Sequence[Row], contestants: Sequence[Contestant], pick: 
         picked = [pick(cell) for cell in row.cells]
         cells = [_cell_text(picked[0][0], row.cells[0].refused)]
         for cell, (value, change) in zip(row.cells[1:], picked[1:], strict=True):
-            cells += [_cell_text(value, cell.refused), _change_text(change)]
+            cells += [_cell_text(value, cell.refused), change_text(change)]
         name = "all sets (mean)" if row.dataset == ALL else row.dataset
         body.append([name, row.structure, prompt_text(row), str(row.masks), str(row.patients), *cells])
     return table(header, body)
@@ -138,7 +138,8 @@ def _cell_text(value: Estimate | None, refused: int) -> str:
     return text + (f" ({refused} refused)" if refused else "")
 
 
-def _change_text(change: Estimate | None) -> str:
+def change_text(change: Estimate | None) -> str:
+    """ "+0.012 [-0.003, +0.027]", or a dash."""
     if change is None:
         return _NONE
     text = f"{change.mean:+.3f}"

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import slicer
@@ -23,6 +22,10 @@ from ..core.prompts import Prompt, prompt_from_dict
 from ..core.results import SegmentResult
 from .segmentations import IN_PROGRESS, get_tag, segment_of, set_status, set_tags
 from .volumes import world_from_local
+
+_Reading = tuple[tuple[Prompt, ...], str | None]
+_last_readings: dict[str, tuple[tuple[str, bytes], _Reading]] = {}
+"""By segment, what was read last, and the tag and transform that it was read from."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,10 @@ def stored_prompts(segment: slicer.vtkSegment, segment_id: str, world_from_local
     """
     text = get_tag(segment, "MoESeg.Prompts")
     if not text:
+        _last_readings.pop(segment_id, None)
         return StoredPrompts()
     try:
-        prompts, expert = _read(text, segment_id, world_from_local.tobytes())
+        prompts, expert = _read(text, segment_id, world_from_local)
     except (ValueError, KeyError, TypeError, AttributeError, PromptError) as error:
         raise PromptError(
             f"The prompts saved with the segment {segment.GetName()} cannot be read ({error}). Its voxels are "
@@ -89,15 +93,30 @@ def readable_prompts(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: s
         return StoredPrompts()
 
 
-@lru_cache(maxsize=8)
-def _read(text: str, segment_id: str, world_from_local: bytes) -> tuple[tuple[Prompt, ...], str | None]:
-    """Prompts and expert of a tag. Remembered: the panel asks for them whenever it is drawn anew, and unpacking 29
-    organs of a trunk takes 0.2 s."""
+def forget_readings() -> None:
+    """Give back the memory of prompts that were read; what is asked for again is read again."""
+    _last_readings.clear()
+
+
+def _read(text: str, segment_id: str, world_from_local: NDArray[np.float64]) -> _Reading:
+    """Prompts and expert of a tag, from memory if nothing changed.
+
+    The panel asks whenever it is drawn anew, the log of the browser app for all segments at every click, and unpacking
+    29 organs of a trunk takes 0.2 s. One reading a segment: a fixed number would forget the organs as soon as there are
+    more segments than that, and keep those of earlier steps while there are fewer.
+    """
+    source = text, world_from_local.tobytes()
+    known = _last_readings.get(segment_id)
+    if known is None or known[0] != source:
+        known = _last_readings[segment_id] = source, _parsed(text, segment_id, world_from_local)
+    return known[1]
+
+
+def _parsed(text: str, segment_id: str, world_from_local: NDArray[np.float64]) -> _Reading:
     data = json.loads(text)
     items = data["prompts"] if isinstance(data, dict) else data  # a list was written by the command line
     expert = data.get("expert") if isinstance(data, dict) else None
-    matrix = np.frombuffer(world_from_local).reshape(4, 4)
-    prompts = (prompt_from_dict({**item, "segment": segment_id}).transformed(matrix) for item in items)
+    prompts = (prompt_from_dict({**item, "segment": segment_id}).transformed(world_from_local) for item in items)
     return tuple(prompts), expert
 
 

@@ -29,7 +29,7 @@ from .answers import Update
 from .edits import Edit, EditQueue, removed, replaced
 from .prompt_nodes import PromptNodes, after_drawing
 from .prompt_sources import prompt_from_segment, prompts_from_markups
-from .prompt_store import StoredPrompts, readable_prompts, store_prompts, stored_prompts
+from .prompt_store import StoredPrompts, forget_readings, readable_prompts, store_prompts, stored_prompts
 from .segmentations import (
     COMPLETED,
     IN_PROGRESS,
@@ -322,6 +322,7 @@ class SceneSession:
         self._watcher.close()
         self.nodes.close()
         self.writer.detach()
+        forget_readings()
 
     # Inside: asking ----------------------------------------------------------------------------------------------
 

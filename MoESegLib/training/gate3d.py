@@ -289,6 +289,11 @@ def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (1 - dice).mean() + F.binary_cross_entropy_with_logits(logits, targets)
 
 
+def target_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over the targets alone, of ``[N, voxels]``; none of them is empty."""
+    return ((F.softplus(-logits) * targets).sum(dim=1) / targets.sum(dim=1)).mean()
+
+
 def _at_size(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Masks ``[N, *S]`` as floats ``[N, *size]``: the covered share of every cell."""
     return F.interpolate(masks[:, None].float(), size=tuple(size), mode="area")[:, 0]

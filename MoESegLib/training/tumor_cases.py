@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from ..core.anatomy_files import read_anatomy
 from ..core.cancel import CancelToken
-from ..core.errors import OutputError, TrainingError
+from ..core.errors import TrainingError
 from ..core.geometry import extent_slices
 from ..core.image_io import file_suffix
 from ..core.tumors import TumorRecord
 from ..core.volume import Volume
 from ..engines.anatomy3d import anatomy_on_grid
-from ..engines.cache import content_key
 from ..engines.tumor_image import tumor_grid
 from .cases import Case
 from .progress import TeachProgress, silent
@@ -62,10 +61,6 @@ def prepare_cases(
         OutputError: the folder cannot be written.
         Cancelled: ``cancel`` was set.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another one.") from error
     files = _anatomy_files(cases, anatomy)
     images, notes = [], []
     for number, (case, file) in enumerate(zip(cases, files, strict=True)):
@@ -77,7 +72,7 @@ def prepare_cases(
         if file is not None:
             organs, said = _organs(source.volume, file, record, spacing)
             notes += said
-        images.append(prepare_source(source, folder, _key(source, organs, spacing), spacing, organs))
+        images.append(prepare_source(source, folder, spacing, organs))
     with_organs = sum(bool(image.organ_numbers) for image in images)
     return PreparedCases(tuple(images), with_organs, tuple(dict.fromkeys(notes)))
 
@@ -120,9 +115,3 @@ def _anatomy_files(cases: Sequence[Case], folder: Path | None) -> list[Path | No
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(file_suffix(path))
-
-
-def _key(source: SourceImage, organs: NDArray[np.uint8] | None, spacing: float) -> str:
-    target = b"" if source.target is None else np.packbits(source.target).tobytes()
-    labels = b"" if organs is None else organs.tobytes()
-    return content_key(source.volume.content_id, target, labels, f"{source.tumor} {source.patient} {spacing:g}")[:24]

@@ -89,8 +89,7 @@ def held_out_cases(
         fold: "val" for reports; "tune" to choose settings. "train" is refused.
 
     Raises:
-        TrainingError: ``fold`` is "train".
-        VolumeError: no manifest.
+        TrainingError: ``fold`` is "train", or nothing of that side is there to measure on.
     """
     if fold == "train":
         raise TrainingError("What was learned from is not held out. Choose 'val', or 'tune' for settings.")
@@ -102,6 +101,8 @@ def held_out_cases(
             used: dict[str, int] = {}
             for case in cases:
                 specs += _synthetic_specs(case, used)
+    if not specs:
+        raise TrainingError(f"{data} holds no case of {fold!r} to measure on. Give the folder of a manifest that does.")
     return tuple(specs)
 
 
@@ -146,9 +147,8 @@ def _real_case(source: SourceImage, spec: HeldOutSpec) -> HeldOutCase:
 
 
 def _body(source: SourceImage) -> OrganBody:
-    i, j, k = source.volume.spacing
     organs = source.organs if source.organs is not None else np.zeros(source.volume.shape, np.uint8)
-    return OrganBody(source.volume.array.astype(np.float32), organs, (k, j, i), source.patient, source.name)
+    return OrganBody.of(source.volume, organs, source.patient, source.name)
 
 
 def _synthetic_specs(case: LabeledCase, used: dict[str, int]) -> list[HeldOutSpec]:

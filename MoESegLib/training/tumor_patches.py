@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ..core.cancel import CancelToken
 from ..core.errors import TrainingError
-from ..core.organs import organ_ids
+from ..core.organs import organ_ids, organ_numbers
 from ..engines.tumor_image import Scale
 from ..models.mast_pro.config import COMPACT
 from .progress import TeachProgress, part_of, silent
@@ -219,12 +219,8 @@ class TumorData:
         return {key: {name: tuple(images) for name, images in part.items()} for key, part in found.items()}
 
 
-def _numbers(kind: LesionKind) -> list[int]:
-    return [1 + organ_ids().index(name) for name in kind.organs]
-
-
 def _shows(image: Prepared, kind: LesionKind) -> bool:
-    wanted = _numbers(kind)
+    wanted = organ_numbers(kind.organs)
     if not set(wanted) & set(image.organ_numbers):
         return False
     return int(np.count_nonzero(np.isin(image.organs, wanted))) >= _LEAST_ORGAN
@@ -264,7 +260,7 @@ def _synthetic(
     kind = kind_named(tumor)
     is_slice = source == SYNTHETIC_SLICES
     shape = plan.shape(is_slice)
-    places = image.places_of(_numbers(kind))
+    places = image.places_of(organ_numbers(kind.organs))
     center = _center(places, image.shape, shape, plan, rng) if is_slice else places[rng.integers(len(places))]
     pose = Pose.drawn(center, rng, True) if plan.varied else Pose.straight(center)
     flat = (1, *shape[1:])
@@ -311,11 +307,11 @@ def _organs_seen(case: SyntheticCase, plan: TumorPlan, rng: np.random.Generator)
     leaves_out = rng.random() < 0.5
     for name, mask in case.look_alikes.items():
         if name in organ_ids():
-            organs[mask] = 1 + organ_ids().index(name)
+            organs[mask] = organ_numbers([name])[0]
         elif leaves_out:
             organs[mask] = 0
     for name, mask in case.lesions.items():
-        organs[mask & (organs > 0) if leaves_out else mask] = 0 if leaves_out else _numbers(kind_named(name))[0]
+        organs[mask] = 0 if leaves_out else organ_numbers(kind_named(name).organs)[0]
     return organs
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..core.errors import TrainingError, VolumeError
-from ..core.organs import organ_ids, organ_labels
+from ..core.organs import organ_labels, organ_numbers
 from ..core.volume import Volume
 from ..evaluation.datasets import LabeledCase, read_cases
 from .case_files import find_cases
@@ -134,6 +134,7 @@ def read_source(case: LabeledCase) -> SourceImage:
     """An image with its lesions or its organs.
 
     Raises:
+        TrainingError: a slice in which no organ tells the density (:func:`slice_in_hounsfield`).
         VolumeError, GeometryError: a file is missing or damaged, or labels and image do not fit.
     """
     volume, labels = case.load()
@@ -151,7 +152,7 @@ def read_source(case: LabeledCase) -> SourceImage:
     tumor = REAL_SETS[case.dataset]
     organs = None
     if tumor == "multiple_sclerosis_lesion":  # the images are cut to the brain
-        organs = ((volume.array > 0) * (1 + organ_ids().index("brain"))).astype(np.uint8)
+        organs = ((volume.array > 0) * organ_numbers(["brain"])[0]).astype(np.uint8)
     target = labels > 0
     if case.dataset == "cesm" and case.split == "train":  # some outline the skin too; measured on as they are
         target = np.asarray(ndimage.binary_opening(target, np.ones((1, 3, 3)), iterations=_SKIN_PIXELS), bool)

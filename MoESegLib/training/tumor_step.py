@@ -11,20 +11,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.organs import organ_ids
+from ..core.organs import organ_numbers
 from ..core.tumors import TumorBook, TumorRecord
 from ..engines.anatomy3d import dense_channels, organ_masks
 from ..models.mast_pro import MastPro, MastProOutput, Routing
 from ..models.segmote import mote
-from .gate3d import mask_loss
+from .gate3d import mask_loss, target_loss
 from .step import in_half
 from .tumor_patches import TumorSample
 
-BALANCE, WARM_UP, COARSE = 0.01, 0.1, 0.5
+BALANCE_WEIGHT, WARM_UP_WEIGHT, COARSE_WEIGHT = 0.01, 0.1, 0.5
 """Weights of the balance of the experts, of the router's warm-up, and of the mask at half resolution."""
-MISSED = 0.2
+LESION_WEIGHT = 0.2
 """Weight of the cross-entropy over the lesion alone at the beginning of a run; at its end it is 0."""
-FALSE = 0.3
+LIKELIEST_WEIGHT = 0.3
 """Weight of what looks most like a lesion where there is none."""
 TEXT_DROPPED, ANATOMY_DROPPED = 0.1, 0.2
 """How often a sample comes without its text and number, and without its organs: both must be able to be missing."""
@@ -114,14 +114,10 @@ def anatomy_channels(organs: NDArray[np.uint8], record: TumorRecord, spacing: Se
     """
     if not organs.any():
         return np.zeros((2, *organs.shape), np.float32)
-    target = _marked(organs, record.organs)
+    target = np.isin(organs, organ_numbers(record.organs))
     if target.any():
-        target |= _marked(organs, [organ.id for organ in record.look_alike_organs])
+        target |= np.isin(organs, organ_numbers(organ.id for organ in record.look_alike_organs))
     return dense_channels(target, spacing)
-
-
-def _marked(organs: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.bool_]:
-    return np.isin(organs, [1 + organ_ids().index(name) for name in names])
 
 
 def _dropped(sample: TumorSample, source: np.random.Generator) -> tuple[bool, bool]:
@@ -130,14 +126,14 @@ def _dropped(sample: TumorSample, source: np.random.Generator) -> tuple[bool, bo
     return bool(text) and not sample.is_absent, bool(anatomy)
 
 
-def lesion_loss(logits: Tensor, target: Tensor, missed: float = MISSED) -> Tensor:
+def lesion_loss(logits: Tensor, target: Tensor, lesion_weight: float = LESION_WEIGHT) -> Tensor:
     """Loss of one scale: ``[B, 1, D, H, W]`` each, the target at any finer resolution.
 
     Soft Dice and cross-entropy; where there is no lesion, the cross-entropy, and that of the hundredth of the voxels
     that look most like one: a false lesion is small beside all the rest.
 
     Args:
-        missed: weight of the cross-entropy over the lesion alone, which keeps small lesions from being given up in the
+        lesion_weight: of the cross-entropy over the lesion alone, which keeps small lesions from being given up in the
             first steps. With 0.2 a lesion of a thousandth of a patch weighs two hundred times its size. It must fade:
             kept on, a run of 2200 steps marked something in every patch without a lesion.
     """
@@ -149,12 +145,11 @@ def lesion_loss(logits: Tensor, target: Tensor, missed: float = MISSED) -> Tenso
     if there.any():
         shown, marked = logits[there], target[there]
         found = mask_loss(shown, marked)
-        overlooked = (F.softplus(-shown) * marked).sum(dim=1) / marked.sum(dim=1)
-        loss = loss + (found + missed * overlooked.mean()) * there.sum()
+        loss = loss + (found + lesion_weight * target_loss(shown, marked)) * there.sum()
     if not there.all():
         wrong = F.softplus(logits[~there])
         likeliest = wrong.topk(max(1, wrong.shape[1] // 100), dim=1).values
-        loss = loss + (wrong.mean() + FALSE * likeliest.mean()) * (~there).sum()
+        loss = loss + (wrong.mean() + LIKELIEST_WEIGHT * likeliest.mean()) * (~there).sum()
     return loss / len(there)
 
 
@@ -169,14 +164,14 @@ def learn(network: MastPro, groups: Sequence[TumorBatch], warm_up: bool, done: f
     outputs = [group.ask(network) for group in groups]
     total = sum(len(group.image) for group in groups)
     loss = groups[0].image.new_zeros(())
-    missed = MISSED * (1 - done)
+    lesion_weight = LESION_WEIGHT * (1 - done)
     for group, output in zip(groups, outputs, strict=True):
-        found = lesion_loss(output.logits, group.target, missed)
-        found = found + COARSE * lesion_loss(output.deep_logits, group.target, missed)
+        found = lesion_loss(output.logits, group.target, lesion_weight)
+        found = found + COARSE_WEIGHT * lesion_loss(output.deep_logits, group.target, lesion_weight)
         if warm_up:
-            found = found + WARM_UP * family_loss(output.routing, group.tumor, network)
+            found = found + WARM_UP_WEIGHT * family_loss(output.routing, group.tumor, network)
         loss = loss + found * len(group.image) / total
-    loss = loss + BALANCE * shared_balance([output.routing for output in outputs], network.config.top_k)
+    loss = loss + BALANCE_WEIGHT * shared_balance([output.routing for output in outputs], network.config.top_k)
     loss.backward()
     return float(loss.detach())
 

@@ -103,10 +103,6 @@ def prepare(
         OutputError: the folder cannot be written.
         Cancelled: ``cancel`` was set; what was prepared stays.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another one.") from error
     found = []
     for number, case in enumerate(cases):
         if cancel is not None:
@@ -124,18 +120,18 @@ def prepare(
 
 
 def prepare_source(
-    source: SourceImage, folder: Path, key: str, spacing: float, organs: NDArray[np.uint8] | None = None
+    source: SourceImage, folder: Path, spacing: float, organs: NDArray[np.uint8] | None = None
 ) -> Prepared:
     """One image that is in memory.
 
     Args:
-        folder: of the files; it is there.
-        key: of its files: equal keys stand for equal images.
+        folder: of the files.
         organs: labels on :func:`~MoESegLib.engines.tumor_image.tumor_grid`, ``[r, a, s]``, in place of the source's.
 
     Raises:
         OutputError: the folder cannot be written.
     """
+    key = _source_key(source, organs, spacing)
     if not (folder / f"{key}.json").exists():
         _store(source, folder, key, spacing, organs)
     return _load(folder, key)
@@ -145,6 +141,13 @@ def _key(case: LabeledCase, spacing: float) -> str:
     files = [path.stat() for path in (case.image_path, case.label_path)]
     sizes = " ".join(f"{entry.st_size} {entry.st_mtime_ns}" for entry in files)
     return content_key(f"{_VERSION} {case.dataset} {case.name} {spacing:g} {sizes}".encode())[:24]
+
+
+def _source_key(source: SourceImage, organs: NDArray[np.uint8] | None, spacing: float) -> str:
+    target = b"" if source.target is None else np.packbits(source.target).tobytes()
+    labels = b"" if organs is None else organs.tobytes()
+    about = f"{_VERSION} {source.tumor} {source.patient} {spacing:g}"
+    return content_key(source.volume.content_id, target, labels, about)[:24]
 
 
 def _store(
@@ -169,6 +172,10 @@ def _store(
         tuple(int(number) for number in np.unique(arrays["organs"]) if number), int(arrays["target"].sum()),
     )  # fmt: skip
     arrays["image"] = image.astype(np.float16)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be made: {error.strerror}. Choose another one.") from error
     for name, array in arrays.items():
         with atomic_path(folder / f"{key}.{name}.npy", ".npy") as temporary:
             np.save(temporary, np.ascontiguousarray(array), allow_pickle=False)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, special
 
-from ..core.organs import organ_ids
+from ..core.organs import organ_numbers
+from ..core.volume import Volume
 from .tumor_kinds import LesionKind
 from .tumor_shapes import Blob, Millimeters, deformed_ellipsoid
 from .tumor_texture import drawn_level, filled
@@ -53,6 +54,12 @@ class OrganBody:
     spacing: Millimeters
     patient: str = ""
     name: str = ""
+
+    @classmethod
+    def of(cls, volume: Volume, organs: NDArray[np.uint8], patient: str = "", name: str = "") -> OrganBody:
+        """All of a CT, on its own voxels; organs ``[k, j, i]``."""
+        i, j, k = volume.spacing
+        return cls(volume.array.astype(np.float32), organs, (k, j, i), patient, name)
 
     def holds(self, kind: LesionKind, least: int = 60) -> bool:
         """Whether the organs of a kind are there, with so many voxels."""
@@ -168,11 +175,11 @@ class _Canvas:
             return float(np.cbrt(0.75 / np.pi * voxels * depth * height * width))
         return float(np.sqrt(voxels * height * width / np.pi))
 
-    def add(self, kind: LesionKind, rng: np.random.Generator, near: ArrayLike | None) -> bool:
-        """Put one lesion somewhere; False where there is no place for it."""
+    def add(self, kind: LesionKind, rng: np.random.Generator, near: ArrayLike | None) -> None:
+        """Put one lesion somewhere, unless there is no place for it."""
         organ = _mask_of(self.organs, kind)
         if np.count_nonzero(organ) < _LEAST[self.is_volume]:
-            return False
+            return
         values = self._smooth[organ]
         level = float(np.median(values))
         spread = 1.4826 * float(np.median(np.abs(values - level)))
@@ -192,11 +199,10 @@ class _Canvas:
                 if kind.site == "inside" and bright[blob.box][mask].mean() > _VESSEL_SHARE:
                     continue
                 self._paint(kind, blob, mask, level, rng)
-                return True
+                return
             radius *= 0.75
             if 2 * radius < 0.6 * kind.size[0]:
-                break
-        return False
+                return
 
     def _centers(
         self,
@@ -310,5 +316,4 @@ def _from_side(size: int, axis: int) -> NDArray[np.float32]:
 
 
 def _mask_of(organs: NDArray[np.uint8], kind: LesionKind) -> NDArray[np.bool_]:
-    numbers = [1 + organ_ids().index(name) for name in kind.organs]
-    return np.isin(organs, numbers)
+    return np.isin(organs, organ_numbers(kind.organs))

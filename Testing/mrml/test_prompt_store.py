@@ -158,6 +158,17 @@ def test_the_list_that_the_command_line_writes_is_read(segment) -> None:
     assert all(same(a, b) for a, b in zip(stored.prompts, prompts, strict=True))
 
 
+def test_prompts_that_did_not_change_are_read_once_however_many_segments_there_are() -> None:
+    segments = {f"Segment_{number}": slicer.vtkSegment() for number in range(40)}
+    for segment_id, segment in segments.items():
+        store_prompts(segment, [AutomaticPrompt(segment=segment_id)], None, np.eye(4))
+    first, second = (
+        [stored_prompts(segment, segment_id, np.eye(4)).prompts for segment_id, segment in segments.items()]
+        for _ in range(2)
+    )
+    assert all(a is b for a, b in zip(first, second, strict=True))
+
+
 # What an answer leaves -------------------------------------------------------------------------------------------
 
 

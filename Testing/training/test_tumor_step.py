@@ -18,8 +18,8 @@ from MoESegLib.training.tumor_kinds import TUMORS as DRAWN
 from MoESegLib.training.tumor_sources import REAL_SETS
 from MoESegLib.training.tumor_step import (
     ANATOMY_DROPPED,
-    FALSE,
     FAMILIES,
+    LIKELIEST_WEIGHT,
     TEXT_DROPPED,
     anatomy_channels,
     batch_of,
@@ -54,7 +54,7 @@ def test_where_there_is_no_lesion_the_cross_entropy_counts_and_what_looks_most_l
     target = torch.zeros(2, 1, 4, 6, 6)
     loss = lesion_loss(logits, target)
     likeliest = F.softplus(logits.flatten(1).amax(dim=1)).mean()  # a hundredth of 144 voxels
-    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target) + FALSE * likeliest)
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, target) + LIKELIEST_WEIGHT * likeliest)
     loss.backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all() and (logits.grad > 0).all()
 

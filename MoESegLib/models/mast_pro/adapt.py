@@ -23,6 +23,9 @@ from .dmoe import DMoE, Router
 from .network import MastPro
 from .prompts import OrganTokens, TextTokens, TumorTokens
 
+_DICTS = (nn.ModuleDict, nn.ParameterDict)
+"""They hold what is added by the tumor's id, which must not be the name of anything that they have."""
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -144,6 +147,3 @@ def _holders(model: MastPro) -> list[DMoE | Router | TextTokens | OrganTokens | 
     blocks = [module for module in model.dmoe.modules() if isinstance(module, DMoE | Router)]
     prompts = [model.prompt.text, model.prompt.organs, model.prompt.tumor]
     return [*prompts, *blocks]
-
-
-_DICTS = (nn.ModuleDict, nn.ParameterDict)

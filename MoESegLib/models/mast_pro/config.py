@@ -110,4 +110,4 @@ def _as_tuples(value: Any) -> Any:
 
 
 COMPACT = MastProConfig()
-"""The network that comes with MoESeg, without its tumors and organs."""
+"""The compact network without its tumors and organs; a trained one has its own patch sizes in its file."""

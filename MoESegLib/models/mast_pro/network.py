@@ -12,7 +12,7 @@ from ...core.errors import GeometryError, PromptError
 from .config import MastProConfig
 from .dmoe import DMoE, Routing, balance_loss
 from .head import DynamicHead
-from .prompts import Own, Prompts, to_grid
+from .prompts import ANATOMY_CHANNELS, Own, Prompts, to_grid
 from .unet import UNet
 
 
@@ -147,7 +147,10 @@ class MastPro(nn.Module):
             raise GeometryError(
                 f"The image has shape {tuple(image.shape)}; [B, {config.image_channels}, D, H, W] was expected."
             )
-        for what, volume, channels in (("anatomy", anatomy, 2), ("organ masks", organs, len(config.organs))):
+        for what, volume, channels in (
+            ("anatomy", anatomy, ANATOMY_CHANNELS),
+            ("organ masks", organs, len(config.organs)),
+        ):
             expected = (batch, channels, *image.shape[2:])
             if volume is not None and tuple(volume.shape) != expected:
                 raise GeometryError(

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from .config import MastProConfig
 
+ANATOMY_CHANNELS = 2
+"""Mask of the tumor's organs, and distance to their surface."""
+
 Own = Mapping[str, Tensor]
 """Rows ``[n]`` of a batch by the name of an added tumor; empty where there is none."""
 
@@ -120,9 +123,9 @@ class DenseAnatomy(nn.Module):
     of the organ to full resolution, where a lesion at the border is drawn.
     """
 
-    def __init__(self, config: MastProConfig, anatomy_channels: int = 2) -> None:
+    def __init__(self, config: MastProConfig) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(nn.Conv3d(anatomy_channels, width, 1, bias=False) for width in config.channels)
+        self.levels = nn.ModuleList(nn.Conv3d(ANATOMY_CHANNELS, width, 1, bias=False) for width in config.channels)
         for level in self.levels.parameters():
             nn.init.zeros_(level)
 
