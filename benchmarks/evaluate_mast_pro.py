@@ -6,16 +6,16 @@ are known (a network of the name ``no-anatomy`` gets none). The first one is com
 with intervals from drawing patients. It is also asked with its text and with its organs withheld. Real lesions and
 lesions that were drawn into real organs are never mixed.
 
-FOLDER gets ``report.md``, ``answers.csv`` (one line an answer), ``router.csv`` and ``router.png``. ``--fold tune`` is
-for choosing settings; ``--limit N`` asks about the first N cases of every set only; ``--delta FILE`` adds a tumor that
-was taught later, to see where the router sends it.
+FOLDER gets ``report.md``, ``answers.csv`` (one line an answer), ``router.csv`` and ``router.png``. Killed, or given
+another network, it goes on with the same FOLDER: what the same weights said about the same images is not asked again.
+``--fold tune`` is for choosing settings; ``--limit N`` asks about the first N cases of every set only; ``--delta FILE``
+adds a tumor that was taught later, to see where the router sends it.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import dataclasses
 import shlex
 import sys
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mast_pro_answers import Answer, AnswerFile
 from mast_pro_report import markdown
 from mast_pro_router import usage_of, write_usage
 from numpy.typing import NDArray
@@ -44,6 +45,7 @@ from MoESegLib.models.mast_pro import MastPro, read_base, read_delta
 from MoESegLib.training.tumor_held_out import HeldOutCase, HeldOutSpec, digest, held_out_cases, load_held_out
 from MoESegLib.training.tumor_loop import probes_of
 from MoESegLib.training.tumor_patches import TumorData, TumorPlan
+from MoESegLib.weights.store import sha256_of
 
 NO_ANATOMY = "no-anatomy"
 TOLERANCE_MM = 2.0
@@ -52,41 +54,17 @@ _SYNONYM_CASES = 12
 
 @dataclass(frozen=True, eq=False)
 class Contestant:
-    """A network that is asked, and whether it is told the organs."""
+    """A network that is asked.
+
+    Attributes:
+        identity: of its weights and what is withheld from it.
+        organs: whether it is told them.
+    """
 
     label: str
     engine: MastProEngine
+    identity: str
     organs: bool = True
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One line of ``answers.csv``.
-
-    Attributes:
-        kind: "real" or "synthetic".
-        dice, nsd: with the lesions of the type that was asked for.
-        other_dice: with lesions of another type in the same image; None where there are none.
-        found, lesions, false_positives: separate lesions (:mod:`~MoESegLib.evaluation.lesions`).
-        voxels: of the reference; 0 where the tumor is absent.
-        refusal: why there is no answer.
-    """
-
-    model: str
-    kind: str
-    dataset: str
-    case: str
-    patient: str
-    tumor: str
-    dice: float
-    nsd: float
-    other_dice: float | None
-    found: int
-    lesions: int
-    false_positives: int
-    voxels: int
-    answered: int
-    refusal: str = ""
 
 
 def main() -> None:
@@ -97,11 +75,11 @@ def main() -> None:
     book = TumorBook.load()
     contestants = contestants_of(options.model, book)
     specs = limited(held_out_cases(options.data, options.fold), options.limit)
-    answers: list[Answer] = []
+    answers = AnswerFile(options.out, digest(specs), {some.label: some.identity for some in contestants})
     for number, case in enumerate(load_held_out(options.data, specs)):
-        answers += ask(case, contestants, book)
+        ask(case, contestants, book, answers)
         print(f"{number + 1} of {len(specs)}: {case.spec.name}", file=sys.stderr, flush=True)
-        write_csv(options.out / "answers.csv", answers)
+        answers.save()
     network = contestants[0].engine.network
     usage = router(network, options, book)
     write_usage(options.out / "router", usage)
@@ -110,7 +88,7 @@ def main() -> None:
         f"{len(specs)} images ({options.fold}), list {digest(specs)}; NSD at {TOLERANCE_MM:g} mm.",
         synonyms(contestants[0], options.data, specs, book),
     ]
-    report = markdown(answers, [contestant.label for contestant in contestants], told, usage)
+    report = markdown(answers.all, [contestant.label for contestant in contestants], told, usage)
     with atomic_path(options.out / "report.md") as temporary:
         temporary.write_text(report, encoding="utf-8")
     print(options.out / "report.md")
@@ -136,15 +114,14 @@ def contestants_of(models: Sequence[str], book: TumorBook) -> list[Contestant]:
     for model in models:
         label, _, file = model.partition("=")
         network, _ = read_base(Path(file))
-        found.append(Contestant(label, MastProEngine(network, label, book), label != NO_ANATOMY))
+        identity = sha256_of(Path(file)) + (", others are compared with it" if not found else "")
+        found.append(Contestant(label, MastProEngine(network, label, book), identity, label != NO_ANATOMY))
     first = found[0]
-    mute = MastProEngine(withheld(first.engine.network, "text"), "text withheld", book)
-    bare = MastProEngine(withheld(first.engine.network, "anatomy"), "organs withheld", book)
-    return [
-        *found,
-        Contestant(f"{first.label}, text withheld", mute),
-        Contestant(f"{first.label}, organs withheld", bare, organs=False),
-    ]
+    for part, config in (("text", "text"), ("organs", "anatomy")):
+        label = f"{first.label}, {part} withheld"
+        engine = MastProEngine(withheld(first.engine.network, config), label, book)
+        found.append(Contestant(label, engine, f"{first.identity}, {part} withheld", part != "organs"))
+    return found
 
 
 def withheld(network: MastPro, part: str) -> MastPro:
@@ -186,22 +163,24 @@ def questions(case: HeldOutCase, known: Sequence[str]) -> list[tuple[str, NDArra
     return [*there, (chosen, np.zeros(case.volume.shape, bool))]
 
 
-def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook) -> list[Answer]:
-    """Every question to every network."""
+def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook, answers: AnswerFile) -> None:
+    """Every question to every network that was not asked yet."""
     records = {record.id: record for record in book.records}
     asked = questions(case, contestants[0].engine.network.tumors)
     organs = organs_of(case)
-    answers = []
     is_long = not case.spec.is_synthetic and case.volume.shape[0] > 1  # minutes, without organs that say where to look
     for contestant in contestants:
+        if answers.has(contestant.label, case.spec.name):
+            continue
         prompts = organs if contestant.organs else []
+        said = []
         for tumor, target in asked:
             if is_long and contestant is not contestants[0] and not target.any():
                 continue
             others = [mask for name, mask in asked if name != tumor and mask.any()]
             found, refusal = predicted(contestant, case, [TextPrompt(records[tumor].name), *prompts])
-            answers.append(scored(contestant, case, tumor, target, others, found, refusal))
-    return answers
+            said.append(scored(contestant, case, tumor, target, others, found, refusal))
+        answers.add(contestant.label, case.spec.name, said)
 
 
 def predicted(contestant: Contestant, case: HeldOutCase, prompts: Sequence[Prompt]) -> tuple[NDArray[np.bool_], str]:
@@ -270,14 +249,6 @@ def router(network: MastPro, options: argparse.Namespace, book: TumorBook) -> di
     plan = TumorPlan(spacing=config.spacing_mm, patch=config.patch, slice_patch=config.slice_patch)
     data = TumorData.open(options.data, cache, plan, options.fold)
     return usage_of(network, probes_of(data), book, CancelToken())
-
-
-def write_csv(path: Path, answers: Sequence[Answer]) -> None:
-    """All answers so far."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(Answer)])
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(answer) for answer in answers)
 
 
 if __name__ == "__main__":

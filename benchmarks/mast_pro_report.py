@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from mast_pro_answers import Answer
 from mast_pro_router import Usage
 
 from MoESegLib.evaluation.metrics import bootstrap_interval
 from MoESegLib.evaluation.report import change_text, table
 from MoESegLib.evaluation.run import Score
 from MoESegLib.evaluation.summary import ALL, Cell, Estimate, Row, summarize
-
-if TYPE_CHECKING:
-    from evaluate_mast_pro import Answer
 
 KINDS = {"synthetic": "Lesions drawn into real organs", "real": "Real lesions"}
 
