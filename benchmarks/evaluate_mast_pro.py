@@ -113,13 +113,15 @@ def contestants_of(models: Sequence[str], book: TumorBook) -> list[Contestant]:
     found = []
     for model in models:
         label, _, file = model.partition("=")
-        network, _ = read_base(Path(file))
+        network, details = read_base(Path(file))
         identity = sha256_of(Path(file)) + (", others are compared with it" if not found else "")
-        found.append(Contestant(label, MastProEngine(network, label, book), identity, label != NO_ANATOMY))
+        engine = MastProEngine(network, label, book, in_slices=details.get("in_slices", ()))
+        found.append(Contestant(label, engine, identity, label != NO_ANATOMY))
     first = found[0]
     for part, config in (("text", "text"), ("organs", "anatomy")):
         label = f"{first.label}, {part} withheld"
-        engine = MastProEngine(withheld(first.engine.network, config), label, book)
+        network = withheld(first.engine.network, config)
+        engine = MastProEngine(network, label, book, in_slices=first.engine.in_slices)
         found.append(Contestant(label, engine, f"{first.identity}, {part} withheld", part != "organs"))
     return found
 

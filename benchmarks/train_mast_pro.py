@@ -182,11 +182,13 @@ def write(network: MastPro, options: argparse.Namespace, data: TumorData, curve:
         "images": {name: len([i for i in data.images if i.dataset == name]) for name in data.patients},
         "patients": {name: len(patients) for name, patients in data.patients.items()},
         "taught": modalities(data),
+        "in_slices": list(data.tumors_of(True)),
         "licenses": licenses_of(options.data),
         "kept_back": dataclasses.asdict(best.held_out),
         "history": [dataclasses.asdict(epoch) for epoch in curve],
     }
-    details = {name: report[name] for name in ("steps", "best_steps", "images", "taught", "licenses", "kept_back")}
+    said = ("steps", "best_steps", "images", "taught", "in_slices", "licenses", "kept_back")
+    details = {name: report[name] for name in said}
     report["sha256"] = write_base(options.out, network, details)
     with atomic_path(options.out.with_suffix(".report.json")) as temporary:
         temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -6,7 +6,7 @@ Published is the idea (arXiv 2503.14355); network and inference are ours: docs/m
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +73,8 @@ class MastProEngine:
         overlap: share of a window that its neighbor sees too; 0.5 takes 3.4 times as long as 0.25 in a large volume.
         restrict: keep nothing farther than 10 mm from the organs that were given.
         taught: DICOM codes of the images that a tumor was learned in, by its id; for others its record counts.
+        in_slices: ids of the tumors that were learned in single slices, alone or too. A volume thinner than a window is
+            searched slice by slice for them.
         notes: said with every answer.
 
     Raises:
@@ -91,11 +93,12 @@ class MastProEngine:
         overlap: float = OVERLAP,
         restrict: bool = True,
         taught: Mapping[str, Sequence[str]] | None = None,
+        in_slices: Collection[str] = (),
         notes: Sequence[str] = (),
     ) -> None:
         import_monai()
         self.network, self.weights_id, self.book = network, weights_id, book
-        self.taught, self.notes = dict(taught or {}), tuple(notes)
+        self.taught, self.in_slices, self.notes = dict(taught or {}), frozenset(in_slices), tuple(notes)
         self.overlap, self.restrict = _checked_overlap(overlap), restrict
 
     def with_options(self, *, overlap: float | None = None, restrict: bool | None = None) -> MastProEngine:
@@ -204,7 +207,8 @@ class MastProEngine:
         grid = tumor_grid(volume, self.network.config.spacing_mm)
         organs = (prompt for prompt in prompts if isinstance(prompt, MaskPrompt) and context.cancel.check() is None)
         anatomy = anatomy_on_grid(volume, grid, organs, match.record, match.side)
-        return plan_search(volume, grid, anatomy, prompts, self.network.config, context.extent), anatomy
+        in_slices = match.record.id in self.in_slices
+        return plan_search(volume, grid, anatomy, prompts, self.network.config, context.extent, in_slices), anatomy
 
     def _cost(self, search: Search) -> Cost:
         """Measured peaks: ``benchmarks/time_tumors.py``."""
@@ -229,7 +233,7 @@ class MastProEngine:
     def _look(self, search: Search, anatomy: Anatomy3D, match: TumorMatch, context: Context) -> ExpertLogits:
         """Logits of the limit ``[r, a, s]`` and who gave them, from the cache or the network."""
         restricted = self.restrict and anatomy.is_known and match.record.is_within_organs
-        where = repr((search.limit, search.start, search.shape, self.overlap, restricted))
+        where = repr((search.limit, search.start, search.shape, search.window, self.overlap, restricted))
         organs = anatomy.labels.tobytes(), anatomy.target.tobytes()
         asked = match.record.id, match.embedding.tobytes()
         key = content_key(self.weights_id, search.volume.content_id, *asked, where, *organs)

@@ -42,6 +42,8 @@ class Search:
             first voxel of the grid and end after the last.
         window: voxels (r, a, s) of one.
         slices: the answer is on these slices of the volume only; None for everywhere.
+
+    A window one voxel deep in a volume sees each axial slice of the grid as if there were no other, its organs too.
     """
 
     volume: Volume
@@ -73,7 +75,8 @@ class Search:
         scale = scale_of(self.volume)
         for part, values in self._slabs(scale, check):
             result[(slice(0, 2), *part)] = scale.channels(values, config.windows)
-        for part, values in _distances(anatomy.target, spacing_of(self.grid), self.start, self.shape, check):
+        flat = self.window[2] == 1
+        for part, values in _distances(anatomy.target, spacing_of(self.grid), self.start, self.shape, flat, check):
             result[(slice(2, 4), *part)] = values
         result[4] = _padded(anatomy.labels, self.start, self.shape)
         return np.ascontiguousarray(result.transpose(0, *(1 + axis for axis in self.order)))
@@ -102,10 +105,15 @@ def plan_search(
     prompts: Sequence[Prompt],
     config: MastProConfig,
     extent: Extent3D,
+    in_slices: bool = False,
 ) -> Search:
     """Where to look: in the boxes, else around the organs, else everywhere; on slices that were pointed at, only there.
 
     A box that is flat along an axis says nothing about that axis, unless only its slice is asked for.
+
+    Args:
+        in_slices: single slices can be answered too. They are where the volume is thinner than a window: filled up with
+            air, 20 slices of 2 mm made a network mark its windows instead of the lesion (``docs/results.md``).
 
     Raises:
         PromptError: boxes and slices leave nothing.
@@ -120,7 +128,7 @@ def plan_search(
             "The slice that was pointed at lies outside the box, or away from the organs that were given. Draw the box "
             "on that slice, or leave one of the two out."
         )
-    window = _window_of(grid.shape, config)
+    window = _window_of(grid.shape, config, in_slices)
     low = np.array([part.start for part in limit])
     size = np.array([part.stop - part.start for part in limit])
     shape = np.maximum(size, window)
@@ -130,10 +138,12 @@ def plan_search(
     return Search(volume, grid, limit, as_triple(start), as_triple(shape), window, slices)
 
 
-def _window_of(shape: Triple, config: MastProConfig) -> Triple:
+def _window_of(shape: Triple, config: MastProConfig, in_slices: bool) -> Triple:
     """Voxels of a window along r, a, s."""
     order = depth_first(shape)
-    patch = (1, *config.slice_patch) if shape[order[0]] == 1 else config.patch
+    depth = shape[order[0]]
+    by_slices = depth == 1 or (in_slices and depth < config.patch[0])
+    patch = (1, *config.slice_patch) if by_slices else config.patch
     r, a, s = (patch[order.index(axis)] for axis in range(3))
     return r, a, s
 
@@ -228,18 +238,22 @@ def _distances(
     spacing: tuple[float, float, float],
     start: Triple,
     shape: Triple,
+    flat: bool,
     check: Callable[[], None],
 ) -> Iterator[tuple[Region, NDArray[np.float32]]]:
-    """Parts of a block, and the organ mask and distance there ``[2, r, a, s]``.
+    """Parts of a block, and the organ mask and distance there ``[2, r, a, s]``; the distance within a slice if flat.
 
     The distance is cut off at :data:`REACH_MM`: no more than that around a part decides its numbers. The border of the
     image is no surface of an organ.
     """
     reach = np.ceil(REACH_MM / np.array(spacing)).astype(int) + 1
+    slab = _DISTANCE_SLAB
+    if flat:
+        reach[2], slab = 0, 1
     first, stop = np.minimum(start, 0), np.maximum(np.add(start, shape), target.shape)
-    for begin in range(0, shape[2], _DISTANCE_SLAB):
+    for begin in range(0, shape[2], slab):
         check()
-        end = min(begin + _DISTANCE_SLAB, shape[2])
+        end = min(begin + slab, shape[2])
         low = np.add(start, (0, 0, begin))
         high = np.add(start, (*shape[:2], end))
         around = np.maximum(low - reach, first)

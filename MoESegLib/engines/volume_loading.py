@@ -118,11 +118,15 @@ def load_mast_pro(weights: Weights, device: torch.device, experts: Sequence[str 
     network, details = read_base(weights.path)
     here = taught_files(base_sha256(network))
     files = list(here.values()) if experts is None else [_taught_file(expert, here) for expert in experts]
+    in_slices = list(details.get("in_slices", ()))
     for path in files:
-        read_delta(path, network)
+        tumor, more = read_delta(path, network)
+        in_slices += [tumor] if more.get("in_slices") else []
     ids = [weights.sha256, *(sha256_of(path) for path in files)]
     network, notes = network.eval().to(device), _demonstration(weights)
-    return MastProEngine(network, content_key(*ids), tumor_book(), taught=details.get("taught"), notes=notes)
+    return MastProEngine(
+        network, content_key(*ids), tumor_book(), taught=details.get("taught"), in_slices=in_slices, notes=notes
+    )
 
 
 def _taught_file(expert: str | Path, here: Mapping[str, Path]) -> Path:

@@ -48,6 +48,7 @@ class TumorResult:
         history: the learning curve.
         data: images to learn from.
         train_cases, held_out_cases: names.
+        in_slices: single slices were among what was learned from.
     """
 
     record: TumorRecord
@@ -60,6 +61,7 @@ class TumorResult:
     data: PreparedCases
     train_cases: tuple[str, ...]
     held_out_cases: tuple[str, ...]
+    in_slices: bool
 
     def details(self) -> dict[str, Any]:
         """What its file says of it."""
@@ -72,6 +74,7 @@ class TumorResult:
             "steps": self.history[-1].steps,
             "train_cases": list(self.train_cases),
             "held_out_cases": list(self.held_out_cases),
+            "in_slices": self.in_slices,
         }
 
 
@@ -160,8 +163,11 @@ def teach_tumor(
     apply_delta(network.eval(), record.id, loop.best)
     if base_sha256(network) != sha256:
         raise RuntimeError("Teaching changed the base model; this must never happen. The tumor was not kept.")
-    names = (tuple(case.name for case in some) for some in (train, held))
-    result = TumorResult(record, network, sha256, adaptation, before, best, tuple(history), prepared, *names)
+    learned_from, held_out = (tuple(case.name for case in some) for some in (train, held))
+    result = TumorResult(
+        record, network, sha256, adaptation, before, best, tuple(history), prepared, learned_from, held_out,
+        in_slices=record.id in data.tumors_of(True),
+    )  # fmt: skip
     if output is not None:
         output(result)
     checkpoint.unlink(missing_ok=True)

@@ -374,6 +374,47 @@ def test_the_answer_does_not_depend_on_how_the_region_is_read(volume: Volume) ->
         np.testing.assert_allclose(found, channel[region].transpose(search.order), atol=2e-6)
 
 
+def test_what_was_learned_in_slices_is_looked_for_slice_by_slice_in_a_volume_thinner_than_a_window() -> None:
+    from MoESegLib.engines.anatomy3d import anatomy_on_grid, dense_channels, spacing_of
+    from MoESegLib.engines.tumor_image import tumor_grid
+    from MoESegLib.engines.tumor_search import plan_search
+
+    thin = ramp_volume((12, 44, 46), np.diag([-2.0, -2.0, 2.0, 1.0]))
+    network = BrightLesions()
+    depth, slice_patch = network.config.patch[0], network.config.slice_patch
+    found = find(engine_with(network, in_slices=["liver_tumor"]), thin, organ(thin))
+    assert {tuple(seen["image"].shape[2:]) for seen in network.seen} == {(1, *slice_patch)}
+    assert dice(found.patch.to_array(thin.shape) != 0, inside(thin)) > 0.95
+    network.seen.clear()
+    find(engine_with(network, in_slices=["kidney_tumor"]), thin, organ(thin))
+    assert {seen["image"].shape[2] for seen in network.seen} == {depth}
+    # Its organs are those of the slice, with the distance to their border within it.
+    grid = tumor_grid(thin, 2.0)
+    anatomy = anatomy_on_grid(thin, grid, [organ(thin)], BOOK.find("liver tumor").record)
+    search = plan_search(thin, grid, anatomy, [], network.config, "volume", in_slices=True)
+    inputs = search.read(anatomy, network.config, lambda: None)
+    assert len(inputs[0]) == grid.shape[2] == 12
+    r, a, _ = (slice(low, low + size) for low, size in zip(search.start, search.shape, strict=True))
+    for k in (0, 5, 11):
+        alone = dense_channels(anatomy.target[:, :, k : k + 1], spacing_of(grid))[:, r, a, 0]
+        assert alone[0].any()
+        np.testing.assert_allclose(inputs[2:4, k], alone.transpose(0, 2, 1), atol=2e-6)
+
+
+def test_a_volume_that_fills_a_window_is_searched_as_a_volume(volume: Volume) -> None:
+    network = BrightLesions()
+    assert tumor_depth(volume) >= network.config.patch[0]
+    find(engine_with(network, in_slices=["liver_tumor"]), volume)
+    assert {seen["image"].shape[2] for seen in network.seen} == {network.config.patch[0]}
+
+
+def tumor_depth(volume: Volume) -> int:
+    """Axial slices of 2 mm."""
+    from MoESegLib.engines.tumor_image import tumor_grid
+
+    return tumor_grid(volume, 2.0).shape[2]
+
+
 def test_no_window_is_looked_at_after_cancelling(volume: Volume) -> None:
     network, token = BrightLesions(), CancelToken()
     network.before = lambda: token.cancel() if len(network.seen) == 2 else None

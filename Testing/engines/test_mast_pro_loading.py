@@ -40,7 +40,8 @@ def shipped(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     card = model_card("mast-pro")
     file = tmp_path.joinpath(*card.provider["resource"].split("/"))
     file.parent.mkdir()
-    write_base(file, tiny(), {"taught": {"liver_tumor": ["CT"], "kidney_tumor": ["CT", "MR"]}})
+    taught = {"liver_tumor": ["CT"], "kidney_tumor": ["CT", "MR"]}
+    write_base(file, tiny(), {"taught": taught, "in_slices": ["kidney_tumor"]})
     card = dataclasses.replace(card, size_bytes=file.stat().st_size, sha256=store.sha256_of(file))
     known = {**model_cards(), card.name: card}
     for module in (cards, store):
@@ -57,7 +58,7 @@ def volume() -> Volume:
     return ramp_volume((24, 40, 40), np.diag([-1.0, -1.0, 2.0, 1.0]))
 
 
-def teach(tumor: str) -> None:
+def teach(tumor: str, in_slices: bool = False) -> None:
     network = tiny()
     adapt_to(network, tumor)
     with torch.no_grad():
@@ -65,7 +66,7 @@ def teach(tumor: str) -> None:
             if value.requires_grad and "expand" in name:
                 value.normal_(std=0.5)
     round_to_half(network)
-    install_taught(network, tumor)
+    install_taught(network, tumor, {"in_slices": in_slices})
 
 
 def test_it_is_in_the_catalog_as_a_model_of_volumes() -> None:
@@ -130,6 +131,14 @@ def test_taught_tumors_are_chosen_by_id_or_file(shipped: str) -> None:
         assert load_engine("mast-pro", runtime="torch", experts=[expert]).network.added == ("spleen_lesion",)
     with pytest.raises(UnknownModelError, match="there are: spleen_lesion"):
         load_engine("mast-pro", runtime="torch", experts=["brain_tumor"])
+
+
+def test_what_was_learned_in_slices_is_known(shipped: str) -> None:
+    teach("spleen_lesion", in_slices=True)
+    teach("gastric_tumor")
+    engine = load_engine("mast-pro", runtime="torch")
+    assert isinstance(engine, MastProEngine)
+    assert engine.in_slices == {"kidney_tumor", "spleen_lesion"}
 
 
 def test_the_command_line_runs_with_them(shipped: str, volume: Volume, tmp_path: Path, capsys) -> None:
