@@ -1,9 +1,8 @@
 """Make a trained compact MAST-Pro part of MoESeg.
 
-``python benchmarks/install_mast_pro.py FILE [--evaluation FOLDER]`` copies the network that ``train_mast_pro.py`` wrote
-to ``Resources/Weights`` and completes its card with size, SHA-256 and measured Dice: of FOLDER's ``answers.csv`` where
-``evaluate_mast_pro.py`` wrote one, else of the patches that were kept back in training. The network is loaded and the
-card is read back before anything is kept.
+``python benchmarks/install_mast_pro.py FILE --evaluation FOLDER`` copies the network that ``train_mast_pro.py`` wrote
+to ``Resources/Weights`` and completes its card with size, SHA-256 and the Dice in the ``answers.csv`` that
+``evaluate_mast_pro.py`` wrote into FOLDER. The network is loaded and the card is read back before anything is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from MoESegLib.weights.store import sha256_of
 
 NAME = "mast-pro"
 MOST_BYTES = 20_000_000
-TRAINED = "python benchmarks/train_mast_pro.py --data DATA --out FILE --steps {steps}"
 MEASURED = "python benchmarks/evaluate_mast_pro.py --data DATA --out FOLDER --model full=FILE"
 
 
@@ -35,7 +33,7 @@ def main() -> None:
     """Copy, describe, check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="the .safetensors; its .report.json lies beside it")
-    parser.add_argument("--evaluation", type=Path, help="what evaluate_mast_pro.py wrote")
+    parser.add_argument("--evaluation", type=Path, required=True, help="what evaluate_mast_pro.py wrote")
     options = parser.parse_args()
     _, details = read_base(options.file)
     if options.file.stat().st_size > MOST_BYTES:
@@ -44,7 +42,7 @@ def main() -> None:
     root = resource_path("Models").parent
     card = root / "Models" / f"{NAME}.json"
     described = completed(json.loads(card.read_text(encoding="utf-8")), options.file, report, details)
-    described["measured"] = measured(options.evaluation, report)
+    described["measured"] = measured(options.evaluation)
     target = root / described["provider"]["resource"]
     with atomic_path(card) as temporary:
         temporary.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
@@ -57,13 +55,12 @@ def main() -> None:
 
 def completed(card: dict[str, Any], file: Path, report: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
     """The card with what is known of the file."""
-    patients = sum(report["patients"].values())
+    patients, steps = sum(report["patients"].values()), report["steps_before"] + report["best_steps"]
     images = sum(report["images"].values())
     modalities = sorted({code for codes in details["taught"].values() for code in codes})
     about = (
-        f"Demonstration network, not for patients: taught {len(details['taught'])} tumor types in {report['steps']} "
-        f"steps ({report['minutes']} minutes) on {images} images of {patients} patients and on lesions that were drawn "
-        "into real organs. See docs/mast-pro.md."
+        f"Demonstration network, not for patients: taught {len(details['taught'])} tumor types in {steps:,} steps on "
+        f"{images} images of {patients} patients and on lesions that were drawn into real organs. See docs/mast-pro.md."
     )
     return {
         **card,
@@ -74,16 +71,9 @@ def completed(card: dict[str, Any], file: Path, report: dict[str, Any], details:
     }
 
 
-def measured(evaluation: Path | None, report: dict[str, Any]) -> list[dict[str, str]]:
+def measured(evaluation: Path) -> list[dict[str, str]]:
     """Dice by tumor, real and synthetic apart."""
     names = {record.id: record.name for record in tumor_records()}
-    if evaluation is None:
-        command = TRAINED.format(steps=report["steps"])
-        found = [(name.rpartition(" "), f"{dice:.2f}") for name, dice in report["kept_back"]["dice"].items()]
-        return [
-            {"data": f"{names.get(tumor, tumor)}, {kind}, patches kept back", "dice": dice, "command": command}
-            for (tumor, _, kind), dice in found
-        ]
     with (evaluation / "answers.csv").open(newline="", encoding="utf-8") as stream:
         answers = list(csv.DictReader(stream))
     first = [answer for answer in answers if answer["model"] == answers[0]["model"] and int(answer["voxels"])]

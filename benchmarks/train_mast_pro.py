@@ -168,10 +168,17 @@ def show(fraction: float, message: str, metrics: object) -> None:
         print(f"{fraction:.3f} {message}", flush=True)
 
 
+def steps_of(file: Path) -> int:
+    """How long the network of a file was taught."""
+    details = read_meta(file)["details"]
+    return int(details.get("steps_before", 0)) + int(details["best_steps"])
+
+
 def write(network: MastPro, options: argparse.Namespace, data: TumorData, curve: list[TumorEpoch]) -> None:
     """The network and its report."""
     best = max(curve, key=lambda epoch: epoch.held_out.score)
     report = {
+        "steps_before": steps_of(options.start) if options.start else 0,
         "steps": curve[-1].steps,
         "best_steps": best.steps,
         "minutes": round(curve[-1].seconds / 60),
@@ -187,7 +194,7 @@ def write(network: MastPro, options: argparse.Namespace, data: TumorData, curve:
         "kept_back": dataclasses.asdict(best.held_out),
         "history": [dataclasses.asdict(epoch) for epoch in curve],
     }
-    said = ("steps", "best_steps", "images", "taught", "in_slices", "licenses", "kept_back")
+    said = ("steps_before", "steps", "best_steps", "images", "taught", "in_slices", "licenses", "kept_back")
     details = {name: report[name] for name in said}
     report["sha256"] = write_base(options.out, network, details)
     with atomic_path(options.out.with_suffix(".report.json")) as temporary:

@@ -203,8 +203,8 @@ def why_no_finder(models: ModelLibrary) -> str:
         return f"The file of {title} is damaged. Install MoESeg again."
     if models.weights_card(FINDER).provider["kind"] == "shipped":
         return (
-            "The trained model that finds lesions (MAST-Pro) does not come with this version of MoESeg. Until it does, "
-            "find them yourself: tick 'Every click is a new lesion', click into each, and they are numbered and "
+            "The trained model that finds lesions (MAST-Pro) is missing from this installation. Install MoESeg again, "
+            "or find them yourself: tick 'Every click is a new lesion', click into each, and they are numbered and "
             "measured in the table."
         )
     return f"{title} is not on this computer. Choose it under Model and get it."

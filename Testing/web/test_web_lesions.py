@@ -198,11 +198,11 @@ def test_every_click_is_a_new_lesion_while_that_is_ticked() -> None:
     visit(act)
 
 
-def test_a_model_that_was_not_shipped_is_explained_and_nothing_changes() -> None:
+def test_a_model_that_is_missing_is_explained_and_nothing_changes() -> None:
     async def act(page: Page) -> None:
         model = page.case.workbench.parameters.model
-        assert "does not come with this version" in (await page.form("liver tumor"))["why"]
-        assert "does not come with this version" in await page.do("find", 400, phrase="liver tumor")
+        assert "is missing from this installation" in (await page.form("liver tumor"))["why"]
+        assert "is missing from this installation" in await page.do("find", 400, phrase="liver tumor")
         assert page.case.workbench.parameters.model == model
 
     visit(act, missing="mast-pro")

@@ -204,7 +204,7 @@ def test_a_lesion_is_drawn_and_looked_for_in_the_organ(volume, monkeypatch) -> N
     assert search.text == "liver tumor"
     assert {"mask"} == {prompt.kind for prompt in case.workbench.session.prompts(snapshot(desk)["selected"])[1:]}
     monkeypatch.setattr(desk.models, "state", lambda name: "missing")
-    assert "does not come with this version" in booth.shown["stories"][0]["why"]
+    assert "is missing from this installation" in booth.shown["stories"][0]["why"]
     desk.close()
 
 
