@@ -3,8 +3,8 @@
 ``python benchmarks/evaluate_mast_pro.py --data DATA --out FOLDER --model full=FULL.safetensors --model no-experts=...
 --model no-text=... --model no-anatomy=...`` asks every network for the same lesions, by phrase, with the organs that
 are known (a network of the name ``no-anatomy`` gets none). The first one is compared with: differences are paired,
-with intervals from drawing patients. It is also asked with its text and with its organs withheld. Real lesions and
-lesions that were drawn into real organs are never mixed.
+with intervals from drawing patients. It is also asked with its text and with its organs withheld (``--no-withheld``:
+it is not). Real lesions and lesions that were drawn into real organs are never mixed.
 
 FOLDER gets ``report.md``, ``answers.csv`` (one line an answer), ``router.csv`` and ``router.png``. Killed, or given
 another network, it goes on with the same FOLDER: what the same weights said about the same images is not asked again.
@@ -73,7 +73,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     book = TumorBook.load()
-    contestants = contestants_of(options.model, book)
+    contestants = contestants_of(options.model, book, options.withheld)
     specs = limited(held_out_cases(options.data, options.fold), options.limit)
     answers = AnswerFile(options.out, digest(specs), {some.label: some.identity for some in contestants})
     for number, case in enumerate(load_held_out(options.data, specs)):
@@ -101,6 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     parser.add_argument("--model", action="append", required=True, metavar="NAME=FILE", help="repeatable")
     parser.add_argument("--delta", type=Path, help="a tumor that was taught to the first model")
+    parser.add_argument("--withheld", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--fold", choices=("val", "tune"), default="val")
     parser.add_argument("--limit", type=int, help="cases of every set")
     parser.add_argument("--cache", type=Path, help="folder of prepared images, for the router")
@@ -108,8 +109,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def contestants_of(models: Sequence[str], book: TumorBook) -> list[Contestant]:
-    """The networks of the command line; the first one also with prompts withheld."""
+def contestants_of(models: Sequence[str], book: TumorBook, is_withheld: bool) -> list[Contestant]:
+    """The networks of the command line, the first one also with prompts withheld if that is asked for."""
     found = []
     for model in models:
         label, _, file = model.partition("=")
@@ -118,7 +119,7 @@ def contestants_of(models: Sequence[str], book: TumorBook) -> list[Contestant]:
         engine = MastProEngine(network, label, book, in_slices=details.get("in_slices", ()))
         found.append(Contestant(label, engine, identity, label != NO_ANATOMY))
     first = found[0]
-    for part, config in (("text", "text"), ("organs", "anatomy")):
+    for part, config in (("text", "text"), ("organs", "anatomy")) if is_withheld else ():
         label = f"{first.label}, {part} withheld"
         network = withheld(first.engine.network, config)
         engine = MastProEngine(network, label, book, in_slices=first.engine.in_slices)
