@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
@@ -62,8 +62,8 @@ class Stage:
         self._desk = desk
         self._volume = volume
         self._stories = {story.name: story for story in stories}
-        self._images: dict[str, Future[Volume]] = {}
-        self._maker = ThreadPoolExecutor(1, "images of stories")
+        maker = ThreadPoolExecutor(1, "images of stories")  # it takes seconds, so they are made before their turn comes
+        self._images = {story.name: maker.submit(story.image) for story in stories if story.image is not None}
         self._clock = clock
         self._story: Story | None = None
         self._number = 0
@@ -266,7 +266,6 @@ class Stage:
     def _begin(self, story: Story) -> None:
         """The first step of a story, on an empty segmentation."""
         desk = self._desk
-        self._make_images()
         volume = self._image_of(story)
         if desk.case is None or desk.case.volume is not volume:
             desk.show(volume)
@@ -281,12 +280,6 @@ class Stage:
 
     def _image_of(self, story: Story) -> Volume:
         return self._images[story.name].result() if story.name in self._images else self._volume
-
-    def _make_images(self) -> None:
-        """Begin to make the images that stories have of their own before their turn comes: it takes seconds."""
-        for story in self._stories.values():
-            if story.image is not None and story.name not in self._images and not self.why_not(story):
-                self._images[story.name] = self._maker.submit(story.image)
 
     def _enter(self, number: int) -> None:
         """Show a step's caption and slice."""
