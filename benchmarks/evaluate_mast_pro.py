@@ -173,7 +173,7 @@ def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook, a
     organs = organs_of(case)
     is_long = not case.spec.is_synthetic and case.volume.shape[0] > 1  # minutes, without organs that say where to look
     for contestant in contestants:
-        if answers.has(contestant.label, case.spec.name):
+        if answers.has(contestant.label, case.spec):
             continue
         prompts = organs if contestant.organs else []
         said = []
@@ -183,7 +183,7 @@ def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook, a
             others = [mask for name, mask in asked if name != tumor and mask.any()]
             found, refusal = predicted(contestant, case, [TextPrompt(records[tumor].name), *prompts])
             said.append(scored(contestant, case, tumor, target, others, found, refusal))
-        answers.add(contestant.label, case.spec.name, said)
+        answers.add(contestant.label, case.spec, said)
 
 
 def predicted(contestant: Contestant, case: HeldOutCase, prompts: Sequence[Prompt]) -> tuple[NDArray[np.bool_], str]:

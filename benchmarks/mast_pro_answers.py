@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MoESegLib.core.files import atomic_path
+from MoESegLib.training.tumor_held_out import HeldOutSpec
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,22 @@ class AnswerFile:
     def __init__(self, folder: Path, images: str, models: Mapping[str, str]) -> None:
         self._table, self._about = folder / "answers.csv", folder / "answers.json"
         self._images, self._models = images, dict(models)
-        self._found: dict[tuple[str, str], list[Answer]] = {}
+        self._found: dict[tuple[str, str, str], list[Answer]] = {}  # a patient's CT, MR and PET have one name
         for answer in self._kept():
-            self._found.setdefault((answer.model, answer.case), []).append(answer)
+            self._found.setdefault((answer.model, answer.dataset, answer.case), []).append(answer)
 
     @property
     def all(self) -> list[Answer]:
         """Every answer so far."""
         return [answer for answers in self._found.values() for answer in answers]
 
-    def has(self, model: str, case: str) -> bool:
+    def has(self, model: str, spec: HeldOutSpec) -> bool:
         """Whether a network was asked about an image."""
-        return (model, case) in self._found
+        return (model, spec.dataset, spec.name) in self._found
 
-    def add(self, model: str, case: str, answers: Sequence[Answer]) -> None:
+    def add(self, model: str, spec: HeldOutSpec, answers: Sequence[Answer]) -> None:
         """Keep what a network said about an image."""
-        self._found[model, case] = list(answers)
+        self._found[model, spec.dataset, spec.name] = list(answers)
 
     def save(self) -> None:
         """Write both files; the one that says what the answers are of last."""
