@@ -17,7 +17,12 @@ KINDS = {"synthetic": "Lesions drawn into real organs", "real": "Real lesions"}
 
 
 def markdown(answers: Sequence[Answer], labels: Sequence[str], told: Sequence[str], usage: Mapping[str, Usage]) -> str:
-    """Everything; real and synthetic apart."""
+    """Everything; real and synthetic apart.
+
+    Args:
+        labels: the networks in the order of the tables; the first one is compared with.
+    """
+    answers = sorted(answers, key=lambda answer: labels.index(answer.model))  # the tables go by who comes first
     parts = [
         "# MAST-Pro on held-out patients",
         *told,
