@@ -22,7 +22,8 @@ def markdown(answers: Sequence[Answer], labels: Sequence[str], told: Sequence[st
     Args:
         labels: the networks in the order of the tables; the first one is compared with.
     """
-    answers = sorted(answers, key=lambda answer: labels.index(answer.model))  # the tables go by who comes first
+    # Networks are compared answer by answer in the order of the list, and columns go by who comes first.
+    answers = sorted(answers, key=lambda a: (labels.index(a.model), a.dataset, a.case, a.tumor))
     parts = [
         "# MAST-Pro on held-out patients",
         *told,

@@ -53,6 +53,19 @@ def test_answers_of_other_weights_or_images_are_asked_anew(answers, tmp_path: Pa
     assert answers.AnswerFile(tmp_path, "another list", models).all == []
 
 
+def test_differences_are_those_of_the_same_image_whatever_was_asked_first(answers) -> None:
+    report = importlib.import_module("mast_pro_report")
+
+    def answer(model: str, number: int, dice: float):
+        name = f"STS_00{number}"
+        return answers.Answer(model, "real", "ct", name, name, "sarcoma", dice, 0.5, None, 1, 1, 0, 10, 10)
+
+    first = [answer("full", number, number / 10) for number in (1, 5, 9)]
+    other = [answer("other", number, number / 10 - 0.1) for number in (9, 1, 5)]
+    text = report.markdown([*first, *other], ["full", "other"], [], {})
+    assert "- other: -0.100 [-0.100, -0.100] Dice, worse than full" in text
+
+
 def test_every_column_belongs_to_its_network_whoever_was_asked_first(answers, tmp_path: Path) -> None:
     report = importlib.import_module("mast_pro_report")
     file = answers.AnswerFile(tmp_path, "list", {"full": "1", "poor": "2", "late": "3"})
