@@ -8,8 +8,7 @@ it is not). Real lesions and lesions that were drawn into real organs are never 
 
 FOLDER gets ``report.md``, ``answers.csv`` (one line an answer), ``router.csv`` and ``router.png``. Killed, or given
 another network, it goes on with the same FOLDER: what the same weights said about the same images is not asked again.
-``--fold tune`` is for choosing settings; ``--limit N`` asks about the first N cases of every set only; ``--delta FILE``
-adds a tumor that was taught later, to see where the router sends it.
+``--fold tune`` is for choosing settings; ``--limit N`` asks about the first N cases of every set only.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ import numpy as np
 import torch
 from mast_pro_answers import Answer, AnswerFile
 from mast_pro_report import markdown
-from mast_pro_router import usage_of, write_usage
+from mast_pro_router import usage_in, write_usage
 from numpy.typing import NDArray
 
-from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.errors import GeometryError, PromptError
 from MoESegLib.core.files import atomic_path
 from MoESegLib.core.organs import organ_ids
@@ -41,10 +39,8 @@ from MoESegLib.engines.mast_pro import MastProEngine
 from MoESegLib.engines.protocol import Context
 from MoESegLib.evaluation.lesions import count_lesions
 from MoESegLib.evaluation.metrics import dice, surface_dice
-from MoESegLib.models.mast_pro import MastPro, read_base, read_delta
+from MoESegLib.models.mast_pro import MastPro, read_base
 from MoESegLib.training.tumor_held_out import HeldOutCase, HeldOutSpec, digest, held_out_cases, load_held_out
-from MoESegLib.training.tumor_loop import probes_of
-from MoESegLib.training.tumor_patches import TumorData, TumorPlan
 from MoESegLib.weights.store import sha256_of
 
 NO_ANATOMY = "no-anatomy"
@@ -81,7 +77,7 @@ def main() -> None:
         print(f"{number + 1} of {len(specs)}: {case.spec.name}", file=sys.stderr, flush=True)
         answers.save()
     network = contestants[0].engine.network
-    usage = router(network, options, book)
+    usage = usage_in(network, options.data, options.cache or options.out / "images", options.fold, book)
     write_usage(options.out / "router", usage)
     told = [
         f"```bash\npython {shlex.join(sys.argv)}\n```",
@@ -100,7 +96,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of a manifest")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     parser.add_argument("--model", action="append", required=True, metavar="NAME=FILE", help="repeatable")
-    parser.add_argument("--delta", type=Path, help="a tumor that was taught to the first model")
     parser.add_argument("--withheld", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--fold", choices=("val", "tune"), default="val")
     parser.add_argument("--limit", type=int, help="cases of every set")
@@ -241,17 +236,6 @@ def synonyms(contestant: Contestant, data: Path, specs: Sequence[HeldOutSpec], b
                 asked += 1
                 same += bool((found == first).all())
     return f"Synonyms and other spellings: {same} of {asked} found exactly the voxels that the usual name found."
-
-
-def router(network: MastPro, options: argparse.Namespace, book: TumorBook) -> dict:
-    """Which experts serve which tumors, on patches of held-out patients; with a tumor that was added, if any."""
-    if options.delta is not None:
-        read_delta(options.delta, network)
-    cache = options.cache or options.out / "images"
-    config = network.config
-    plan = TumorPlan(spacing=config.spacing_mm, patch=config.patch, slice_patch=config.slice_patch)
-    data = TumorData.open(options.data, cache, plan, options.fold)
-    return usage_of(network, probes_of(data), book, CancelToken())
 
 
 if __name__ == "__main__":
