@@ -82,8 +82,8 @@ def measured(evaluation: Path) -> list[dict[str, str]]:
         groups.setdefault((answer["kind"], answer["tumor"]), []).append(answer)
     return [
         {
-            "data": f"{names.get(tumor, tumor)}, {kind}, {len(some)} images of "
-            f"{len({answer['patient'] for answer in some})} held-out patients",
+            "data": f"{names.get(tumor, tumor)}, {kind}, {len(some)} images, "
+            f"held-out patients: {len({answer['patient'] for answer in some})}",
             "dice": f"{np.mean([float(answer['dice']) for answer in some]):.2f}",
             "command": MEASURED,
         }

@@ -95,6 +95,7 @@ def describe_prompt(case: Case, prompt: Prompt) -> dict[str, Any]:
         "signed": hasattr(prompt, "positive"),
         "plane": prompt.plane,
         "text": getattr(prompt, "text", ""),
+        "organ": prompt.structure.replace("_", " ") if getattr(prompt, "role", "") == "anatomy" else "",
         "places": places,
     }
 

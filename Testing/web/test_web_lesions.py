@@ -28,6 +28,7 @@ from MoESegLib.web.desk import Desk  # noqa: E402
 from MoESegLib.web.door import Door  # noqa: E402
 from MoESegLib.web.files import Folders, UploadRoom  # noqa: E402
 from MoESegLib.web.server import Server  # noqa: E402
+from MoESegLib.web.snapshot import describe_prompt  # noqa: E402
 
 LARGE, SMALL = CENTER + (0, -14, 0), CENTER + (0, 14, 0)
 VOLUME = ramp_volume((24, 44, 40), np.diag([-1.5, -1.5, 2.0, 1.0]), ((LARGE, 9.0), (SMALL, 6.0)))
@@ -116,7 +117,9 @@ def test_a_phrase_and_organs_of_a_file_give_a_table_of_lesions(tmp_path: Path) -
         assert large["long"] == pytest.approx(18, abs=2) and small["long"] == pytest.approx(12, abs=2)
         assert small["ijk"] == pytest.approx(np.rint(VOLUME.ras_to_ijk(SMALL)), abs=1)
         assert page.case.workbench.parameters.model == "mast-pro"
-        assert [prompt.kind for prompt in page.case.workbench.ready().prompts(large["segment"])] == ["text", "mask"]
+        prompts = page.case.workbench.ready().prompts(large["segment"])
+        assert [prompt.kind for prompt in prompts] == ["text", "mask"]
+        assert [describe_prompt(page.case, prompt)["organ"] for prompt in prompts] == ["", "liver"]
         commands.run(page.server.desk, {"do": "undo"})
         await page.settle()
         assert await page.names() == []

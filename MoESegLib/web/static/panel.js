@@ -161,7 +161,7 @@ function prompts(list) {
     const sign = prompt.signed ? (prompt.positive ? ' inside (+)' : ' outside (−)') : '';
     const flip = prompt.signed ? [element('button', { class: 'mini', title: 'Swap inside and outside', onclick: (event) => { event.stopPropagation(); send({ do: 'flip_prompt', id: prompt.id }); } }, '±')] : [];
     return element('li', { title: 'Click to go there', onclick: () => jump(prompt) },
-      element('span', { class: 'what' }, `${n + 1}. ${PROMPTS[prompt.kind]}${sign}${prompt.text ? ` “${prompt.text}”` : ''}`), ...flip,
+      element('span', { class: 'what' }, `${n + 1}. ${prompt.organ ? `Organ: ${prompt.organ}` : PROMPTS[prompt.kind]}${sign}${prompt.text ? ` “${prompt.text}”` : ''}`), ...flip,
       element('button', { class: 'mini', title: 'Delete this prompt', 'aria-label': 'Delete prompt', onclick: (event) => { event.stopPropagation(); send({ do: 'remove_prompt', id: prompt.id }); } }, '✕'));
   }));
   if (changed('latest prompt', list.at(-1)?.id ?? '')) reveal($('prompts'), $('prompts').lastElementChild);
