@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.prompts import Prompt
+from ..core.prompts import MaskPrompt, Prompt
 from ..mrml.model_library import ModelLibrary
 from ..mrml.segmentations import segment_ids, segment_of, voxels_changed
 from .desk import Case, Desk
@@ -95,9 +95,16 @@ def describe_prompt(case: Case, prompt: Prompt) -> dict[str, Any]:
         "signed": hasattr(prompt, "positive"),
         "plane": prompt.plane,
         "text": getattr(prompt, "text", ""),
-        "organ": prompt.structure.replace("_", " ") if getattr(prompt, "role", "") == "anatomy" else "",
+        "organ": _organ_of(prompt),
         "places": places,
     }
+
+
+def _organ_of(prompt: Prompt) -> str:
+    """The organ that a mask shows, "" for other prompts."""
+    if isinstance(prompt, MaskPrompt) and prompt.role == "anatomy":
+        return prompt.structure.replace("_", " ")
+    return ""
 
 
 def describe_models(models: ModelLibrary) -> list[dict[str, Any]]:
