@@ -8,7 +8,8 @@ it is not). Real lesions and lesions that were drawn into real organs are never 
 
 FOLDER gets ``report.md``, ``answers.csv`` (one line an answer), ``router.csv`` and ``router.png``. Killed, or given
 another network, it goes on with the same FOLDER: what the same weights said about the same images is not asked again.
-``--fold tune`` is for choosing settings; ``--limit N`` asks about the first N cases of every set only.
+``--fold tune`` is for choosing settings; ``--limit N`` asks about the first N cases of every set only, ``--cases NAME``
+about those whose names begin with it. ``--as-volumes`` never searches a volume slice by slice.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from numpy.typing import NDArray
 
 from MoESegLib.core.errors import GeometryError, PromptError
 from MoESegLib.core.files import atomic_path
+from MoESegLib.core.geometry import extent_slices
+from MoESegLib.core.lesions import certainty, split_lesions
 from MoESegLib.core.organs import organ_ids
 from MoESegLib.core.prompts import MaskPrompt, Prompt, TextPrompt
+from MoESegLib.core.results import Prediction, ProbabilityMap
 from MoESegLib.core.tumors import TumorBook
 from MoESegLib.engines.mast_pro import MastProEngine
 from MoESegLib.engines.protocol import Context
@@ -69,8 +73,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     book = TumorBook.load()
-    contestants = contestants_of(options.model, book, options.withheld)
-    specs = limited(held_out_cases(options.data, options.fold), options.limit)
+    contestants = contestants_of(options, book)
+    specs = limited(held_out_cases(options.data, options.fold), options.limit, options.cases)
     answers = AnswerFile(options.out, digest(specs), {some.label: some.identity for some in contestants})
     for number, case in enumerate(load_held_out(options.data, specs)):
         ask(case, contestants, book, answers)
@@ -99,25 +103,29 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--withheld", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--fold", choices=("val", "tune"), default="val")
     parser.add_argument("--limit", type=int, help="cases of every set")
+    parser.add_argument("--cases", default="", help="how the names of the cases begin")
+    parser.add_argument("--as-volumes", action="store_true", help="also volumes thinner than a window")
     parser.add_argument("--cache", type=Path, help="folder of prepared images, for the router")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
 
-def contestants_of(models: Sequence[str], book: TumorBook, is_withheld: bool) -> list[Contestant]:
+def contestants_of(options: argparse.Namespace, book: TumorBook) -> list[Contestant]:
     """The networks of the command line, the first one also with prompts withheld if that is asked for."""
     found = []
-    for model in models:
+    for model in options.model:
         label, _, file = model.partition("=")
         network, details = read_base(Path(file))
-        identity = sha256_of(Path(file)) + (", others are compared with it" if not found else "")
-        engine = MastProEngine(network, label, book, in_slices=details.get("in_slices", ()))
+        identity = sha256_of(Path(file)) + (", as volumes" if options.as_volumes else "")
+        identity += ", others are compared with it" if not found else ""
+        in_slices = () if options.as_volumes else details.get("in_slices", ())
+        engine = MastProEngine(network, label, book, taught=details.get("taught"), in_slices=in_slices)
         found.append(Contestant(label, engine, identity, label != NO_ANATOMY))
     first = found[0]
-    for part, config in (("text", "text"), ("organs", "anatomy")) if is_withheld else ():
+    for part, config in (("text", "text"), ("organs", "anatomy")) if options.withheld else ():
         label = f"{first.label}, {part} withheld"
         network = withheld(first.engine.network, config)
-        engine = MastProEngine(network, label, book, in_slices=first.engine.in_slices)
+        engine = MastProEngine(network, label, book, taught=first.engine.taught, in_slices=first.engine.in_slices)
         found.append(Contestant(label, engine, f"{first.identity}, {part} withheld", part != "organs"))
     return found
 
@@ -129,14 +137,18 @@ def withheld(network: MastPro, part: str) -> MastPro:
     return other
 
 
-def limited(specs: Sequence[HeldOutSpec], limit: int | None) -> list[HeldOutSpec]:
-    """The first cases of every set."""
+def limited(specs: Sequence[HeldOutSpec], limit: int | None, names: str) -> list[HeldOutSpec]:
+    """The first cases of every set, of those whose names begin so."""
     used: dict[str, int] = {}
     chosen = []
     for spec in specs:
+        if not spec.name.startswith(names):
+            continue
         used[spec.dataset] = used.get(spec.dataset, 0) + 1
         if limit is None or used[spec.dataset] <= limit:
             chosen.append(spec)
+    if not chosen:
+        raise SystemExit(f"No case begins with {names!r}; there are for example {specs[0].name} and {specs[-1].name}.")
     return chosen
 
 
@@ -181,14 +193,13 @@ def ask(case: HeldOutCase, contestants: Sequence[Contestant], book: TumorBook, a
         answers.add(contestant.label, case.spec, said)
 
 
-def predicted(contestant: Contestant, case: HeldOutCase, prompts: Sequence[Prompt]) -> tuple[NDArray[np.bool_], str]:
-    """The mask ``[k, j, i]``, and why there is none."""
+def predicted(contestant: Contestant, case: HeldOutCase, prompts: Sequence[Prompt]) -> tuple[Prediction, str]:
+    """The answer, and why there is none."""
     try:
         contestant.engine.check(case.volume, prompts, "volume")
-        answer = contestant.engine.predict(case.volume, prompts, Context("volume"))
+        return contestant.engine.predict(case.volume, prompts, Context("volume")), ""
     except (PromptError, GeometryError) as error:
-        return np.zeros(case.volume.shape, bool), str(error)
-    return answer.patch.to_array(case.volume.shape) != 0, ""
+        return Prediction(), str(error)
 
 
 def scored(
@@ -197,11 +208,13 @@ def scored(
     tumor: str,
     target: NDArray[np.bool_],
     others: Sequence[NDArray[np.bool_]],
-    found: NDArray[np.bool_],
+    answer: Prediction,
     refusal: str,
 ) -> Answer:
     """An answer as numbers; a refusal is right where the tumor is absent."""
     volume = contestant.engine.voxel_volume(case.volume)
+    found = answer.patch.to_array(case.volume.shape) != 0
+    hits, misses = certainties(answer, target, volume)
     counts = count_lesions(found, target, volume)
     return Answer(
         contestant.label,
@@ -218,8 +231,19 @@ def scored(
         counts.false_positives,
         int(target.sum()),
         int(found.sum()),
+        hits,
+        misses,
         refusal,
     )
+
+
+def certainties(answer: Prediction, target: NDArray[np.bool_], voxel_volume: float) -> tuple[str, str]:
+    """How sure the network was of the findings that touch a lesion, and of the others."""
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for part in split_lesions(answer.patch, voxel_volume):
+        is_hit = bool((target[extent_slices(part.extent)] & (part.voxels > 0)).any())
+        said[is_hit].append(str(certainty(part, answer.probability or ProbabilityMap())))
+    return " ".join(said[True]), " ".join(said[False])
 
 
 def synonyms(contestant: Contestant, data: Path, specs: Sequence[HeldOutSpec], book: TumorBook) -> str:
@@ -230,11 +254,12 @@ def synonyms(contestant: Contestant, data: Path, specs: Sequence[HeldOutSpec], b
     for case in load_held_out(data, chosen):
         for tumor, _ in questions(case, contestant.engine.network.tumors)[:1]:
             first, _ = predicted(contestant, case, [TextPrompt(records[tumor].name), *organs_of(case)])
-            names = [records[tumor].name.upper(), *records[tumor].synonyms] if first.any() else []
+            usual = first.patch.to_array(case.volume.shape)
+            names = [records[tumor].name.upper(), *records[tumor].synonyms] if usual.any() else []
             for name in names:
                 found, _ = predicted(contestant, case, [TextPrompt(name), *organs_of(case)])
                 asked += 1
-                same += bool((found == first).all())
+                same += bool((found.patch.to_array(case.volume.shape) == usual).all())
     return f"Synonyms and other spellings: {same} of {asked} found exactly the voxels that the usual name found."
 
 

@@ -26,6 +26,8 @@ class Answer:
         other_dice: with lesions of another type in the same image; None where there are none.
         found, lesions, false_positives: separate lesions (:mod:`~MoESegLib.evaluation.lesions`).
         voxels: of the reference; 0 where the tumor is absent.
+        hits, misses: certainties (percent, :func:`~MoESegLib.core.lesions.certainty`) of the findings that touch a
+            lesion of the type, and of those that do not, separated by blanks.
         refusal: why there is no answer.
     """
 
@@ -43,6 +45,8 @@ class Answer:
     false_positives: int
     voxels: int
     answered: int
+    hits: str = ""
+    misses: str = ""
     refusal: str = ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from MoESegLib.evaluation.report import change_text, table
 from MoESegLib.evaluation.run import Score
 from MoESegLib.evaluation.summary import ALL, Cell, Estimate, Row, summarize
 
+BANDS = (50, 60, 70, 80, 90, 95, 101)
+"""Percent of certainty."""
 KINDS = {"synthetic": "Lesions drawn into real organs", "real": "Real lesions"}
 
 
@@ -46,6 +49,7 @@ def markdown(answers: Sequence[Answer], labels: Sequence[str], told: Sequence[st
         ]
     parts += ["## Does the text matter?", _text_table(answers, labels)]
     parts += ["## A tumor that is not there", _absent_table(answers, labels)]
+    parts += ["## How sure it is", _certainty_table([answer for answer in answers if answer.model == labels[0]])]
     if usage:
         parts += ["## Which experts serve which tumors", "![router](router.png)", _router_table(usage)]
     return "\n\n".join(parts) + "\n"
@@ -136,6 +140,27 @@ def _absent_table(answers: Sequence[Answer], labels: Sequence[str]) -> str:
                 parts = _interval([a.false_positives for a in some], patients)
                 body.append([kind, label, str(len(some)), silent, str(refused), parts])
     return table(["lesions", "network", "phrases", "nothing found", "of them refused", "false/image"], body)
+
+
+def _certainty_table(answers: Sequence[Answer]) -> str:
+    """What certainty tells: of findings, and of the surest finding where the tumor is not there."""
+    body = []
+    for kind in KINDS:
+        own = [answer for answer in answers if answer.kind == kind]
+        for low, high in itertools.pairwise(BANDS):
+            hits, misses = (_count([a.hits for a in own], low, high), _count([a.misses for a in own], low, high))
+            surest = [str(max(map(int, a.misses.split()))) for a in own if not a.voxels and a.misses]
+            absent = _count(surest, low, high)
+            body.append([kind, f"{low} to {high - 1} %", str(hits + misses), str(hits), str(absent)])
+        quiet = sum(not answer.voxels and not answer.misses for answer in own)
+        body.append([kind, "nothing found", "", "", str(quiet)])
+    return table(
+        ["lesions", "certainty", "findings", "touch a lesion", "surest one of a tumor that is not there"], body
+    )
+
+
+def _count(texts: Iterable[str], low: int, high: int) -> int:
+    return sum(low <= int(percent) < high for text in texts for percent in text.split())
 
 
 def _router_table(usage: Mapping[str, Usage]) -> str:

@@ -47,6 +47,7 @@ from MoESegLib.training.tumor_sources import licenses_of
 from MoESegLib.training.world import World, use_own_gpu
 
 OVERFIT_TUMORS = ("liver_tumor", "kidney_tumor", "soft_tissue_sarcoma")
+UNCODED = {"cesm": "MG"}  # the DICOM code of a set whose images carry none: mammograms, no window depends on it
 
 
 def main() -> None:
@@ -158,8 +159,11 @@ def parameters(network: MastPro) -> int:
 
 def modalities(data: TumorData) -> dict[str, list[str]]:
     """DICOM codes of the images that a tumor is learned in; lesions are drawn into CT."""
-    found = {tumor: {image.modality for image in data.images if image.tumor == tumor} for tumor in data.tumors}
-    return {tumor: sorted(codes - {""} or {"CT"}) for tumor, codes in found.items()}
+    found: dict[str, set[str]] = {tumor: set() for tumor in data.tumors}
+    for image in data.images:
+        if image.tumor:
+            found[image.tumor].add(image.modality or UNCODED[image.dataset])
+    return {tumor: sorted(codes or {"CT"}) for tumor, codes in found.items()}
 
 
 def show(fraction: float, message: str, metrics: object) -> None:

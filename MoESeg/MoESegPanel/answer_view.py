@@ -77,6 +77,8 @@ class AnswerView:
         if result.alternatives or result.expert != "base":
             who = _("{model}, expert <b>{expert}</b>").format(model=who, expert=html.escape(result.expert))
         sure = _("does not say how sure it is")
+        if finds:
+            sure = _("see the lesion table for how sure it is of each") if answer.volume_ml else _("no lesion")
         if result.confidence is not None:
             sure = _("{percent} % sure").format(percent=round(100 * result.confidence))
         gate = ""

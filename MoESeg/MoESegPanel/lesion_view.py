@@ -5,6 +5,8 @@ from slicer.i18n import tr as _
 
 from .widgets import cell, connect, enable, fill
 
+CERTAINTY = 4  # the column
+
 
 class LesionView:
     """The table of lesions, and what can be done with them."""
@@ -21,10 +23,9 @@ class LesionView:
         connect(ui.removeLesionButton, "clicked()", self.onRemove)
         connect(ui.refineSelector, "activated(int)", self.onModel)
         connect(ui.lesionTable, "itemSelectionChanged()", self.onSelection)
-        ui.lesionTable.setColumnCount(4)
-        ui.lesionTable.setHorizontalHeaderLabels(
-            [_("Lesion"), _("Volume (mL)"), _("Long axis (mm)"), _("Short axis (mm)")]
-        )
+        labels = [_("Lesion"), _("Volume (mL)"), _("Long (mm)"), _("Short (mm)"), _("Certainty")]
+        ui.lesionTable.setColumnCount(len(labels))
+        ui.lesionTable.setHorizontalHeaderLabels(labels)
         ui.lesionTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.lesionTable.horizontalHeader().setStretchLastSection(True)
         ui.lesionTable.verticalHeader().setVisible(False)
@@ -45,9 +46,11 @@ class LesionView:
                 f"{measures.volume_ml:.2f}",
                 f"{measures.longest_axial_diameter_mm:.1f}",
                 f"{measures.perpendicular_diameter_mm:.1f}",
+                "" if lesion.certainty is None else f"{lesion.certainty} %",
             )
             for column, text in enumerate(values):
                 table.setItem(index, column, cell(text))
+        table.setColumnHidden(CERTAINTY, all(lesion.certainty is None for lesion in self._listed))
         names = [lesion.name for lesion in self._listed]
         if selected is not None and selected.name in names:
             table.selectRow(names.index(selected.name))

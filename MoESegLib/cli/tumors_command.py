@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
-        "tumors", help="find the lesions of a tumor type in a CT, MR, PET or ultrasound image"
+        "tumors", help="find the lesions of a tumor type in a CT, MR, PET, ultrasound image or mammogram"
     )
     parser.add_argument("image", type=Path, help="NRRD, NIfTI, MetaImage, PNG, JPEG, or a DICOM folder")
     parser.add_argument(
@@ -70,11 +70,21 @@ def add_parser(subparsers: Any) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class FoundLesion:
+    """One lesion; its certainty in percent."""
+
+    name: str
+    patch: MaskPatch
+    measures: LesionMeasures
+    certainty: int
+
+
+@dataclass(frozen=True, eq=False)
 class Found:
     """The answer to one phrase.
 
     Attributes:
-        lesions: separate ones with their names and measures, the largest first.
+        lesions: separate ones, the largest first.
         seconds: that the search took.
     """
 
@@ -82,7 +92,7 @@ class Found:
     record: TumorRecord
     side: str
     prediction: Prediction
-    lesions: list[tuple[str, MaskPatch, LesionMeasures]]
+    lesions: list[FoundLesion]
     seconds: float
 
 
@@ -105,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         engine.check(volume, [*_phrase(phrase), *box], "volume")
     organs = _organs(args, volume)
     found = [_search(engine, volume, phrase, [*organs, *box], args.json) for phrase in _once(engine, args.types)]
-    rows = [(name, measures) for one in found for name, _, measures in one.lesions]
+    rows = [(lesion.name, lesion.measures, lesion.certainty) for one in found for lesion in one.lesions]
     if args.table is None:
         _write(args, volume, engine, found)
     else:
@@ -133,14 +143,15 @@ def describe(found: Sequence[Found], args: argparse.Namespace, seconds: float) -
                 "notes": list(one.prediction.notes),
                 "lesions": [
                     {
-                        "name": name,
-                        "milliliters": round(measures.volume_ml, 4),
-                        "longest_diameter": round(measures.longest_diameter_mm, 2),
-                        "longest_axial_diameter": round(measures.longest_axial_diameter_mm, 2),
-                        "short_axis": round(measures.perpendicular_diameter_mm, 2),
-                        "center": [round(value, 2) for value in measures.center_ras or ()],
+                        "name": lesion.name,
+                        "milliliters": round(lesion.measures.volume_ml, 4),
+                        "longest_diameter": round(lesion.measures.longest_diameter_mm, 2),
+                        "longest_axial_diameter": round(lesion.measures.longest_axial_diameter_mm, 2),
+                        "short_axis": round(lesion.measures.perpendicular_diameter_mm, 2),
+                        "center": [round(value, 2) for value in lesion.measures.center_ras or ()],
+                        "certainty": lesion.certainty,
                     }
-                    for name, _, measures in one.lesions
+                    for lesion in one.lesions
                 ],
             }
             for one in found
@@ -161,6 +172,7 @@ def as_text(data: dict[str, Any]) -> str:
         lines += [
             f"  {lesion['name']:<28} {lesion['milliliters']:8.2f} mL  {lesion['longest_axial_diameter']:6.1f} x "
             f"{lesion['short_axis']:.1f} mm (axial), {lesion['longest_diameter']:.1f} mm in 3D"
+            f", {lesion['certainty']} % sure"
             for lesion in one["lesions"]
         ]
     written = f"Wrote {data['out']}" + (f" and {data['table']}" if data["table"] else "")
@@ -226,8 +238,9 @@ def _once(engine: MastProEngine, phrases: Sequence[str]) -> list[str]:
 def _search(
     engine: MastProEngine, volume: Volume, phrase: str, prompts: Sequence[MaskPrompt | BoxPrompt], quiet: bool
 ) -> Found:
-    from ..core.lesions import split_lesions
+    from ..core.lesions import certainty, split_lesions
     from ..core.measure import measure
+    from ..core.results import ProbabilityMap
     from ..engines.protocol import Context
     from ..session.failures import as_user_error
 
@@ -241,8 +254,14 @@ def _search(
         except (MemoryError, RuntimeError) as error:
             raise as_user_error(error) from error
     name = f"{match.side} {match.record.name}".strip()
+    sure = prediction.probability or ProbabilityMap()
     lesions = [
-        (f"{name} {number}", patch, measure(patch, volume.ijk_to_ras))
+        FoundLesion(
+            f"{name} {number}",
+            patch,
+            measure(patch, volume.ijk_to_ras),
+            certainty(patch, sure),
+        )
         for number, patch in enumerate(split_lesions(prediction.patch, volume.voxel_volume, 0), start=1)
     ]
     return Found(phrase, match.record, match.side, prediction, lesions, time.perf_counter() - started)
@@ -263,8 +282,13 @@ def _write(args: argparse.Namespace, volume: Volume, engine: MastProEngine, foun
             TERMINOLOGY_TAG: terminology_entry(one.record.structure(one.side)),
         }
         records += [
-            SegmentRecord(f"Lesion_{len(records) + n}", name, patch, tags=tags)
-            for n, (name, patch, _) in enumerate(one.lesions, start=1)
+            SegmentRecord(
+                f"Lesion_{len(records) + n}",
+                lesion.name,
+                lesion.patch,
+                tags={**tags, "MoESeg.Certainty": str(lesion.certainty)},
+            )
+            for n, lesion in enumerate(one.lesions, start=1)
         ]
     for warning in write_segmentation(args.output, volume, records):
         print(warning, file=sys.stderr)

@@ -195,6 +195,14 @@ def union_extent(first: Extent, second: Extent) -> Extent:
     return cast(Extent, tuple(value for pair in zip(low, high, strict=True) for value in pair))
 
 
+def shared_extent(first: Extent, second: Extent) -> Extent:
+    """The extent that lies in both; ``EMPTY_EXTENT`` where they do not meet."""
+    i0, j0, k0 = (max(a, b) for a, b in zip(first[::2], second[::2], strict=True))
+    i1, j1, k1 = (min(a, b) for a, b in zip(first[1::2], second[1::2], strict=True))
+    shared = (i0, i1, j0, j1, k0, k1)
+    return EMPTY_EXTENT if is_empty(shared) else shared
+
+
 def is_empty(extent: Extent) -> bool:
     """Whether an inclusive extent holds no voxel."""
     return any(extent[2 * axis] > extent[2 * axis + 1] for axis in range(3))

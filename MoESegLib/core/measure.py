@@ -24,6 +24,7 @@ CSV_COLUMNS = (
     "center R (mm)",
     "center A (mm)",
     "center S (mm)",
+    "certainty (%)",
 )
 
 _TIE = 1e-9  # relative; rounding makes diameters that are equal on the voxel grid differ by about 1e-15
@@ -91,15 +92,16 @@ def measure(mask: NDArray | MaskPatch, ijk_to_ras: ArrayLike) -> LesionMeasures:
     )
 
 
-def table_csv(rows: Iterable[tuple[str, LesionMeasures]]) -> str:
-    """Names and measures as comma-separated values with a header line, for the clipboard or a file."""
+def table_csv(rows: Iterable[tuple[str, LesionMeasures, int | None]]) -> str:
+    """Names, measures and how sure a model is (percent, or None) as comma-separated values with a header line."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for name, found in rows:
+    for name, found, certainty in rows:
         lengths = (found.longest_diameter_mm, found.longest_axial_diameter_mm, found.perpendicular_diameter_mm)
         center = ("", "", "") if found.center_ras is None else tuple(f"{value:.1f}" for value in found.center_ras)
-        writer.writerow([name, f"{found.volume_ml:.4g}", *(f"{length:.1f}" for length in lengths), *center])
+        sure = "" if certainty is None else str(certainty)
+        writer.writerow([name, f"{found.volume_ml:.4g}", *(f"{length:.1f}" for length in lengths), *center, sure])
     return stream.getvalue()
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.errors import PromptError
-from ..core.lesions import without_specks
+from ..core.lesions import certainty, split_lesions, without_specks
 from ..core.memory import check_memory, free_memory
 from ..core.prompts import MaskPrompt, Prompt, TextPrompt
-from ..core.results import Prediction
+from ..core.results import MaskPatch, Prediction
 from ..core.tumor_records import TumorRecord
 from ..core.tumors import TumorBook, TumorMatch
 from ..core.volume import Volume
@@ -28,7 +28,7 @@ from .placement import check_prompts
 from .protocol import Context, ExpertLogits, Extent3D
 from .sliding import FAR, Question, import_monai, slide, window_count
 from .tumor_image import as_scalar, tumor_grid
-from .tumor_notes import answer_of, match_notes, modality_note
+from .tumor_notes import Doubt, answer_of, doubt_note, match_notes, modality_note
 from .tumor_search import CHANNELS, Search, plan_search
 
 NEAR_MM = 10.0
@@ -75,6 +75,7 @@ class MastProEngine:
         taught: DICOM codes of the images that a tumor was learned in, by its id; for others its record counts.
         in_slices: ids of the tumors that were learned in single slices, alone or too. A volume thinner than a window is
             searched slice by slice for them.
+        doubt: from where on findings can be relied on; None where it was not measured.
         notes: said with every answer.
 
     Raises:
@@ -94,12 +95,13 @@ class MastProEngine:
         restrict: bool = True,
         taught: Mapping[str, Sequence[str]] | None = None,
         in_slices: Collection[str] = (),
+        doubt: Doubt | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         import_monai()
         self.network, self.weights_id, self.book = network, weights_id, book
         self.taught, self.in_slices, self.notes = dict(taught or {}), frozenset(in_slices), tuple(notes)
-        self.overlap, self.restrict = _checked_overlap(overlap), restrict
+        self.overlap, self.restrict, self.doubt = _checked_overlap(overlap), restrict, doubt
 
     def with_options(self, *, overlap: float | None = None, restrict: bool | None = None) -> MastProEngine:
         """The same engine with other options; the network is shared.
@@ -166,7 +168,9 @@ class MastProEngine:
         context.cancel.check()
         patch, count = without_specks(found.patch, self.voxel_volume(volume))
         lesions = "Nothing was found." if count == 0 else f"{count} separate lesion{'s' * (count > 1)}."
-        return replace(found, patch=patch, notes=_told([lesions, *notes, *answer.notes]))
+        return replace(
+            found, patch=patch, notes=_told([lesions, self._doubts(match, patch, found), *notes, *answer.notes])
+        )
 
     def preview(self, volume: Volume, prompts: Sequence[Prompt], extent: Extent3D = "volume") -> Cost | None:
         """What :meth:`predict` would take; None where there is nothing to look for.
@@ -260,6 +264,12 @@ class MastProEngine:
         answer = answer_of(np.ascontiguousarray(logits), tally, match.record)
         context.cache.decoded.put(key, (answer,), answer.logits.nbytes)
         return answer
+
+    def _doubts(self, match: TumorMatch, patch: MaskPatch, found: Prediction) -> str:
+        """About tumors of the base; of others it was not measured."""
+        if self.doubt is None or found.probability is None or match.record.id not in self.network.config.tumors:
+            return ""
+        return doubt_note([certainty(part, found.probability) for part in split_lesions(patch, 1.0, 0)], self.doubt)
 
     def _question(self, match: TumorMatch, anatomy: Anatomy3D, nearest: float | None) -> Question:
         taught = match.record.id if match.record.id in self.network.tumors else None

@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import PromptError
+from ..core.errors import PromptError, WeightsError
+from ..core.strict_json import FieldError, from_plain
 from ..core.tumor_records import MODALITIES, TumorRecord
 from ..core.tumors import TumorMatch
 from ..core.volume import Volume
 from .protocol import ExpertLogits
 from .sliding import Route, Tally
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What the certainty of a finding (:func:`~MoESegLib.core.lesions.certainty`) is worth, as measured for a network.
+
+    Attributes:
+        below: percent; findings of less are doubtful.
+        doubtful, sure: share of the doubtful findings, and of the others, that touched a lesion, in images that nothing
+            was learned from.
+    """
+
+    below: int
+    doubtful: float
+    sure: float
+
+
+def doubt_of(details: Mapping[str, Any]) -> Doubt | None:
+    """What the details of a network's file say of it; None where it was not measured.
+
+    Raises:
+        WeightsError: they are damaged.
+    """
+    if "doubt" not in details:
+        return None
+    try:
+        return from_plain(Doubt, details["doubt"], "doubt")
+    except FieldError as error:
+        raise WeightsError(f"The details of these weights are damaged: {error}. Get them again.") from error
+
+
+def doubt_note(certainties: Sequence[int], doubt: Doubt) -> str:
+    """How many findings are doubtful and what that means, or ""."""
+    weak = sum(percent < doubt.below for percent in certainties)
+    if weak == 0:
+        return ""
+    who = "Doubtful" if weak == len(certainties) else f"{weak} of them doubtful"
+    return (
+        f"{who}: the model is less than {doubt.below}% sure of every voxel there. In test images "
+        f"{doubt.doubtful:.0%} of such findings were lesions, of surer ones {doubt.sure:.0%}."
+    )
 
 
 def match_notes(match: TumorMatch, is_taught: bool) -> list[str]:

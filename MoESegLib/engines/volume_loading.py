@@ -114,6 +114,7 @@ def load_mast_pro(weights: Weights, device: torch.device, experts: Sequence[str 
     from .mast_pro import MastProEngine
     from .taught_tumors import taught_files
     from .tumor_book import tumor_book
+    from .tumor_notes import doubt_of
 
     network, details = read_base(weights.path)
     here = taught_files(base_sha256(network))
@@ -125,7 +126,13 @@ def load_mast_pro(weights: Weights, device: torch.device, experts: Sequence[str 
     ids = [weights.sha256, *(sha256_of(path) for path in files)]
     network, notes = network.eval().to(device), _demonstration(weights)
     return MastProEngine(
-        network, content_key(*ids), tumor_book(), taught=details.get("taught"), in_slices=in_slices, notes=notes
+        network,
+        content_key(*ids),
+        tumor_book(),
+        taught=details.get("taught"),
+        in_slices=in_slices,
+        doubt=doubt_of(details),
+        notes=notes,
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import MoESegError, PromptError
-from ..core.lesions import split_lesions
+from ..core.lesions import certainty, split_lesions
 from ..core.measure import LesionMeasures, measure
-from ..core.results import MaskPatch
+from ..core.results import MaskPatch, ProbabilityMap
 from ..core.terminology import TERMINOLOGY_TAG
 from .edits import Edit
 from .lesion_start import is_started, lesion_start, united
@@ -37,6 +37,8 @@ REFINERS = ("sam-med3d", "segmote-lite")
 
 _PARTS = "Parts"
 """Tag of a segment whose parts are listed one by one."""
+_CERTAINTY = "Certainty"
+"""Tag of a lesion that was found and got a segment of its own, in percent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +50,15 @@ class Lesion:
         name: of its segment; of a part the number that its own segment would get.
         measures: volume and diameters.
         part: its voxels, where its segment holds several lesions; else None.
+        certainty: how sure the search was of it, in percent (:func:`~MoESegLib.core.lesions.certainty`); None where it
+            was not searched for, or not since the scene was opened.
     """
 
     segment: str
     name: str
     measures: LesionMeasures
     part: MaskPatch | None = None
+    certainty: int | None = None
 
 
 class LesionList:
@@ -66,6 +71,7 @@ class LesionList:
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
         self._known: dict[tuple[str, str], tuple[object, list[tuple[LesionMeasures, MaskPatch | None]]]] = {}
+        self._sure: dict[str, ProbabilityMap] = {}  # answers go when another model is chosen, to refine
         self._waiting: tuple[Lesion, str] | None = None
         self._started = ""
 
@@ -91,7 +97,7 @@ class LesionList:
                     number += 1
                     while (shown := f"{name} {number}") in names:
                         number += 1
-                rows.append(Lesion(segment_id, shown, measures, part))
+                rows.append(Lesion(segment_id, shown, measures, part, self._certainty(segment_id, part)))
         return _in_order(rows)
 
     def lists_parts(self, segment_id: str) -> bool:
@@ -148,6 +154,17 @@ class LesionList:
             measured = [(measure(patch if part is None else part, grid), part) for part in parts]
             self._known[key] = state, measured
         return self._known[key][1]
+
+    def _certainty(self, segment_id: str, part: MaskPatch | None) -> int | None:
+        if part is None:
+            said = get_tag(segment_of(self._workbench.parameters.segmentation, segment_id), f"MoESeg.{_CERTAINTY}")
+            return int(said) if said.isdecimal() else None
+        if not self.is_found(segment_id):
+            return None
+        result = self._workbench.result(segment_id)
+        if result is not None and result.prediction.probability is not None:
+            self._sure[segment_id] = result.prediction.probability
+        return certainty(part, self._sure[segment_id]) if segment_id in self._sure else None
 
     # Changing ----------------------------------------------------------------------------------------------------
 
@@ -214,6 +231,7 @@ class LesionList:
     def close(self) -> None:
         """Forget what was measured and what waits."""
         self._known.clear()
+        self._sure.clear()
         self._waiting = None
 
     def _begin(self, session: SceneSession, lesion: Lesion) -> None:
@@ -247,6 +265,8 @@ class LesionList:
         segment_id = add_segment(segmentation, lesion.name)
         if entry:
             segment_of(segmentation, segment_id).SetTag(TERMINOLOGY_TAG, entry)
+        if lesion.certainty is not None:
+            set_tags(segment_of(segmentation, segment_id), **{_CERTAINTY: str(lesion.certainty)})
         writer.write(segment_id, MaskPatch(), lesion.part)
         self._workbench.select_segment(segment_id)
         return segment_id

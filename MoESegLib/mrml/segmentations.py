@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy  # type: ignore[import-untyped]
 
 from ..core.errors import GeometryError, LockedError, PromptError
-from ..core.geometry import EMPTY_EXTENT, Extent, extent_slices, is_empty, mask_extent
+from ..core.geometry import Extent, extent_slices, is_empty, mask_extent, shared_extent
 from ..core.results import MaskPatch
 from .volumes import local_ijk_to_ras, to_array, world_from_local
 
@@ -20,7 +20,7 @@ STATUS_TAG = "Segmentation.Status"
 IN_PROGRESS, COMPLETED = "inprogress", "completed"
 """Values of Slicer's own status tag, as the segments table writes them; a completed segment is locked for MoESeg."""
 
-OWN_TAGS = ("Prompts", "Asked", "Settled", "Model", "Expert", "Confidence", "Extent", "Version", "Parts")
+OWN_TAGS = ("Prompts", "Asked", "Settled", "Model", "Expert", "Confidence", "Extent", "Version", "Parts", "Certainty")
 """What MoESeg writes into the tags of a segment, see :func:`set_tags`."""
 
 _GRID_TOLERANCE = 1e-3  # voxels
@@ -183,7 +183,7 @@ def segment_patch(
     if labelmap is None or labelmap.IsEmpty():
         return MaskPatch()
     whole: Extent = labelmap.GetExtent()
-    wanted = whole if extent is None else _intersection(whole, extent)
+    wanted = whole if extent is None else shared_extent(whole, extent)
     if is_empty(wanted):
         return MaskPatch()
     offset = whole[::2]
@@ -246,11 +246,3 @@ def _labelmap(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> 
 def _labelmap_array(labelmap: slicer.vtkOrientedImageData) -> NDArray:
     """``[k, j, i]`` within the label map's extent; shared with it."""
     return vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1])
-
-
-def _intersection(first: Extent, second: Extent) -> Extent:
-    low = [max(first[2 * axis], second[2 * axis]) for axis in range(3)]
-    high = [min(first[2 * axis + 1], second[2 * axis + 1]) for axis in range(3)]
-    if any(a > b for a, b in zip(low, high, strict=True)):
-        return EMPTY_EXTENT
-    return low[0], high[0], low[1], high[1], low[2], high[2]

@@ -426,7 +426,7 @@ class Workbench:
 
     def lesion_csv(self) -> str:
         """The lesion table as comma-separated values."""
-        return table_csv(self.lesion_table())
+        return table_csv((lesion.name, lesion.measures, lesion.certainty) for lesion in self.lesions.lesions())
 
 
 def _changes_of(volume: Any, segmentation: Any) -> tuple[int, ...]:

@@ -177,6 +177,7 @@ def _row(case: Case, lesion: Lesion) -> dict[str, Any]:
         "milliliters": measures.volume_ml,
         "long": measures.longest_axial_diameter_mm,
         "short": measures.perpendicular_diameter_mm,
+        "certainty": lesion.certainty,
         "ijk": None if center is None else [round(float(value)) for value in case.volume.ras_to_ijk(center)],
     }
 

@@ -156,6 +156,7 @@ def describe_answer(case: Case) -> dict[str, Any] | None:
         "title": workbench.models.card(workbench.parameters.model).title,
         "expert": result.expert,
         "confidence": result.confidence,
+        "isSearch": workbench.search.is_chosen,
         "gate": result.gate_weight,
         "milliliters": answer.volume_ml,
         "added": answer.added,

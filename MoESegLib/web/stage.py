@@ -64,6 +64,7 @@ class Stage:
         self._stories = {story.name: story for story in stories}
         maker = ThreadPoolExecutor(1, "images of stories")  # it takes seconds, so they are made before their turn comes
         self._images = {story.name: maker.submit(story.image) for story in stories if story.image is not None}
+        maker.shutdown(wait=False)  # its thread ends with the last image
         self._clock = clock
         self._story: Story | None = None
         self._number = 0

@@ -69,6 +69,8 @@ def test_every_lesion_is_a_numbered_segment_and_a_line_of_the_table(folder: Path
     assert float(rows[0]["volume (mL)"]) == pytest.approx(4 / 3 * np.pi, rel=0.08)
     assert float(rows[0]["longest diameter (mm)"]) == pytest.approx(20, abs=1.5)
     assert float(rows[1]["center R (mm)"]) == pytest.approx(RIGHT[0], abs=0.5)
+    for row, record in zip(rows, records, strict=True):
+        assert row["certainty (%)"] == record.tags["MoESeg.Certainty"] and int(row["certainty (%)"]) > 90
     said = capsys.readouterr().out
     assert "kidney tumor: 2 lesions" in said
     assert f"Wrote {folder / 'out.seg.nrrd'} and {table}" in said

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from MoESegLib.core.lesions import split_lesions, without_specks
-from MoESegLib.core.results import MaskPatch
+from MoESegLib.core.lesions import certainty, split_lesions, without_specks
+from MoESegLib.core.results import MaskPatch, ProbabilityMap
 
 SHAPE = (8, 10, 12)
 
@@ -44,3 +44,18 @@ def test_nothing_is_left_of_an_empty_mask_or_of_specks_alone() -> None:
     assert without_specks(MaskPatch(), 1.0)[1] == 0
     kept, count = without_specks(MaskPatch.of(painted()), 0.1)
     assert (kept.count, count) == (0, 0)
+
+
+def test_certainty_is_the_highest_percent_within_the_lesion_wherever_the_arrays_begin() -> None:
+    percent = np.random.default_rng(0).integers(1, 101, SHAPE).astype(np.uint8)
+    mask = painted()
+    whole, cut = (0, 11, 0, 9, 0, 7), (2, 11, 1, 9, 1, 6)
+    maps = ProbabilityMap(whole, percent), ProbabilityMap(cut, percent[1:7, 1:, 2:])
+    known = np.zeros(SHAPE, np.uint8)
+    known[1:7, 1:, 2:] = percent[1:7, 1:, 2:]
+    for lesion in split_lesions(MaskPatch.of(mask), 1.0, 0):
+        inside = lesion.to_array(SHAPE) != 0
+        assert certainty(lesion, maps[0]) == percent[inside].max()
+        assert certainty(lesion, maps[1]) == known[inside].max()
+    assert certainty(MaskPatch.of(mask), ProbabilityMap()) == 0
+    assert certainty(MaskPatch(), maps[0]) == 0

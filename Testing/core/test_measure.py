@@ -212,10 +212,10 @@ def test_measures_are_ordered(mask: NDArray, matrix: NDArray) -> None:
 
 def test_the_table_can_be_read_back() -> None:
     mask, _ = ellipsoid(AXIAL, radii=(5.0, 5.0, 5.0), shape=(20, 20, 20))
-    text = table_csv([('lesion "1", left', measure(mask, AXIAL)), ("empty", LesionMeasures())])
+    text = table_csv([('lesion "1", left', measure(mask, AXIAL), 93), ("empty", LesionMeasures(), None)])
     header, first, second = csv.reader(io.StringIO(text))
     assert tuple(header) == CSV_COLUMNS
     assert first[0] == 'lesion "1", left'
     assert float(first[1]) == pytest.approx(measure(mask, AXIAL).volume_ml, rel=1e-3)
-    assert [float(value) for value in first[5:]] == pytest.approx([-9.5, -9.5, 9.5])
-    assert second == ["empty", "0", "0.0", "0.0", "0.0", "", "", ""]
+    assert [float(value) for value in first[5:]] == pytest.approx([-9.5, -9.5, 9.5, 93])
+    assert second == ["empty", "0", "0.0", "0.0", "0.0", "", "", "", ""]

@@ -11,12 +11,14 @@ from tumor_tools import BOOK, BrightLesions, engine_with, find, inside, organ, r
 
 from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.errors import Cancelled, PromptError, ResourceError
+from MoESegLib.core.lesions import certainty, split_lesions
 from MoESegLib.core.organs import organ_ids
 from MoESegLib.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, TextPrompt
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines import mast_pro
 from MoESegLib.engines.cache import EngineCache
 from MoESegLib.engines.protocol import Context
+from MoESegLib.engines.tumor_notes import Doubt
 
 AXIAL = np.diag([-1.0, -1.0, 1.5, 1.0])
 SHAPE = (40, 60, 60)
@@ -185,6 +187,25 @@ def test_spots_under_30_cubic_millimeters_are_dropped_and_lesions_counted() -> N
     mask = mask_of(found, volume)
     assert not mask[inside(volume, CENTER + (20, 0, 0), 2.0)].any()
     assert mask[inside(volume, CENTER + (0, 20, 0), 5.0)].all()
+
+
+def test_findings_that_the_network_is_not_sure_of_are_called_doubtful() -> None:
+    volume = ramp_volume((40, 70, 70), AXIAL, [(CENTER, 10.0), (CENTER + (0, 24, 0), 3.0)])  # the small one is fainter
+    network = BrightLesions(spacing_mm=1.0)
+    found = find(engine_with(network), volume)
+    assert found.probability is not None and not any("oubtful" in note for note in found.notes)
+    large, small = (certainty(part, found.probability) for part in split_lesions(found.patch, 1.0))
+    assert small < large
+    told = (
+        "less than {}% sure of every voxel there. In test images 25% of such findings were lesions, of surer ones 80%."
+    )
+    some = find(engine_with(network, doubt=Doubt(large, 0.25, 0.8)), volume)
+    assert some.notes[1] == "1 of them doubtful: the model is " + told.format(large)
+    every = find(engine_with(network, doubt=Doubt(large + 1, 0.25, 0.8)), volume)
+    assert every.notes[1] == "Doubtful: the model is " + told.format(large + 1)
+    for doubt, phrase in ((Doubt(small, 0.25, 0.8), "liver tumor"), (Doubt(101, 0.25, 0.8), "adrenal tumor")):
+        sure = find(engine_with(network, doubt=doubt), volume, TextPrompt(phrase))  # of the other type nothing is known
+        assert sure.notes[0] == "2 separate lesions." and not any("oubtful" in note for note in sure.notes)
 
 
 @pytest.mark.parametrize("thickness", [0.5, 5.0])

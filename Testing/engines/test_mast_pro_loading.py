@@ -21,6 +21,7 @@ from MoESegLib.engines import load_engine
 from MoESegLib.engines.mast_pro import MastProEngine
 from MoESegLib.engines.registry import engine_names
 from MoESegLib.engines.taught_tumors import install_taught, taught_path
+from MoESegLib.engines.tumor_notes import Doubt, doubt_of
 from MoESegLib.models.mast_pro import MastPro, adapt_to, round_to_half, write_base
 from MoESegLib.resources import resource_path
 from MoESegLib.weights import cards, model_card, model_cards, store
@@ -41,7 +42,8 @@ def shipped(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     file = tmp_path.joinpath(*card.provider["resource"].split("/"))
     file.parent.mkdir()
     taught = {"liver_tumor": ["CT"], "kidney_tumor": ["CT", "MR"]}
-    write_base(file, tiny(), {"taught": taught, "in_slices": ["kidney_tumor"]})
+    doubt = {"below": 90, "doubtful": 0.25, "sure": 0.8}
+    write_base(file, tiny(), {"taught": taught, "in_slices": ["kidney_tumor"], "doubt": doubt})
     card = dataclasses.replace(card, size_bytes=file.stat().st_size, sha256=store.sha256_of(file))
     known = {**model_cards(), card.name: card}
     for module in (cards, store):
@@ -139,6 +141,14 @@ def test_what_was_learned_in_slices_is_known(shipped: str) -> None:
     engine = load_engine("mast-pro", runtime="torch")
     assert isinstance(engine, MastProEngine)
     assert engine.in_slices == {"kidney_tumor", "spleen_lesion"}
+
+
+def test_what_certainty_is_worth_is_known_and_damage_is_named(shipped: str) -> None:
+    engine = load_engine("mast-pro", runtime="torch")
+    assert isinstance(engine, MastProEngine) and engine.doubt == Doubt(90, 0.25, 0.8)
+    assert doubt_of({}) is None
+    with pytest.raises(WeightsError, match="doubt.below is .much.; a whole number was expected"):
+        doubt_of({"doubt": {"below": "much", "doubtful": 0.25, "sure": 0.8}})
 
 
 def test_the_command_line_runs_with_them(shipped: str, volume: Volume, tmp_path: Path, capsys) -> None:

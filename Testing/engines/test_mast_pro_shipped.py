@@ -9,11 +9,14 @@ import pytest
 from fakes3d import dice
 from numpy.typing import NDArray
 
+from MoESegLib.core.errors import PromptError
+from MoESegLib.core.lesions import certainty, split_lesions
 from MoESegLib.core.organs import organ_ids, organ_labels
 from MoESegLib.core.prompts import MaskPrompt, TextPrompt
 from MoESegLib.core.resample import resample_nearest
 from MoESegLib.core.volume import Volume
 from MoESegLib.engines import load_engine
+from MoESegLib.engines.mast_pro import MastProEngine
 from MoESegLib.engines.protocol import Context
 from MoESegLib.resources import resource_path
 from MoESegLib.training.tumor_kinds import kind_named
@@ -46,7 +49,21 @@ def test_the_lesion_of_the_story_is_found_and_no_tumor_of_an_organ_that_was_not_
     volume, liver, lesion = case
     engine = load_engine("mast-pro", runtime="torch")
     prompts = [TextPrompt("liver tumor"), MaskPrompt(mask=liver, role="anatomy", structure="liver")]
-    found = engine.predict(volume, prompts, Context("volume")).patch.to_array(volume.shape) != 0
+    answer = engine.predict(volume, prompts, Context("volume"))
+    found = answer.patch.to_array(volume.shape) != 0
     assert dice(found, lesion) > 0.5
+    assert isinstance(engine, MastProEngine) and engine.doubt is not None and answer.probability is not None
+    sure = [certainty(part, answer.probability) for part in split_lesions(answer.patch, volume.voxel_volume, 0)]
+    weak = sum(percent < engine.doubt.below for percent in sure)
+    assert any(note.startswith(("Doubtful", f"{weak} of them doubtful")) for note in answer.notes) == (weak > 0)
+    assert max(sure) >= engine.doubt.below
     other = [TextPrompt("kidney tumor"), *prompts[1:]]
     assert not engine.predict(volume, other, Context("volume")).patch.to_array(volume.shape).any()
+
+
+def test_mammograms_are_searched_for_breast_tumors_and_refused_for_others() -> None:
+    engine = load_engine("mast-pro", runtime="torch")
+    picture = Volume(np.random.default_rng(0).integers(0, 255, (1, 96, 96)).astype(np.uint8), np.eye(4), "MG")
+    engine.check(picture, [TextPrompt("breast tumor")], "volume")
+    with pytest.raises(PromptError, match="looked for in CT"):
+        engine.check(picture, [TextPrompt("liver tumor")], "volume")

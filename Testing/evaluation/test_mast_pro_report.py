@@ -7,8 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from mast_pro_tools import small_network
 
+from MoESegLib.core.errors import WeightsError
+from MoESegLib.engines.tumor_notes import Doubt, doubt_of
+from MoESegLib.models.mast_pro import base_sha256, read_base, round_to_half, write_base
 from MoESegLib.training.tumor_held_out import HeldOutSpec
+from MoESegLib.weights.store import sha256_of
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SPECS = [HeldOutSpec(dataset, "STS_001", "STS_001") for dataset in ("ct", "mr", "pet")]
@@ -75,3 +80,53 @@ def test_every_column_belongs_to_its_network_whoever_was_asked_first(answers, tm
     dice = text[text.index("### Dice") :].splitlines()
     assert [cell.strip() for cell in dice[2].split("|")[4:9]] == ["full", "poor", "difference", "late", "difference"]
     assert [cell.strip() for cell in dice[4].split("|")[4:9]] == ["0.900", "0.250", "-0.650", "0.500", "-0.400"]
+
+
+def test_findings_are_counted_by_certainty_and_the_surest_one_where_nothing_is(answers) -> None:
+    report = importlib.import_module("mast_pro_report")
+
+    def answer(number: int, voxels: int, hits: str, misses: str):
+        name = f"STS_00{number}"
+        said = ("full", "real", "ct", name, name, "sarcoma", 0.5, 0.5, None, 1, 1, 0, voxels, 10)
+        return answers.Answer(*said, hits, misses)
+
+    some = [answer(1, 10, "97 55", "61"), answer(2, 0, "", "62 91"), answer(3, 0, "", ""), answer(4, 0, "", "100")]
+    text = report.markdown(some, ["full"], [], {})
+    rows = [line for line in text[text.index("## How sure") :].splitlines() if line.startswith("| real")]
+    assert [[cell.strip() for cell in row.split("|")[2:6]] for row in rows] == [
+        ["50 to 59 %", "1", "1", "0"],
+        ["60 to 69 %", "2", "0", "0"],
+        ["70 to 79 %", "0", "0", "0"],
+        ["80 to 89 %", "0", "0", "0"],
+        ["90 to 94 %", "1", "0", "1"],
+        ["95 to 100 %", "2", "1", "1"],
+        ["nothing found", "", "", "1"],
+    ]
+
+
+def test_the_least_certainty_comes_from_one_fold_and_its_worth_from_the_other(
+    answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate = importlib.import_module("calibrate_mast_pro")
+    weights = tmp_path / "weights.safetensors"
+    network = small_network()
+    round_to_half(network)
+    sha256 = write_base(weights, network, {"in_slices": ["liver_tumor"]})
+    told = {"tune": ("80 90 90 95", "60 70 80"), "val": ("85 95", "55 70 90 99")}
+    for fold, (hits, misses) in told.items():
+        file = answers.AnswerFile(tmp_path / fold, "list", {"full": sha256_of(weights), "poor": "other"})
+        (tmp_path / fold).mkdir()
+        for model, said in (("full", (hits, misses)), ("poor", ("50", "100 100"))):
+            about = (model, "real", "ct", "STS_001", "STS_001", "sarcoma")
+            file.add(model, SPECS[0], [answers.Answer(*about, 0.5, 0.5, None, 1, 1, 0, 10, 10, *said)])
+        file.save()
+    words = [str(weights), "--kept-back", str(tmp_path / "tune"), "--evaluation", str(tmp_path / "val")]
+    monkeypatch.setattr("sys.argv", ["calibrate_mast_pro.py", *words])
+    calibrate.main()
+    network, details = read_base(weights)
+    assert base_sha256(network) == sha256 and details["in_slices"] == ["liver_tumor"]
+    assert doubt_of(details) == Doubt(80, 0.0, 0.5)
+    with pytest.raises(WeightsError, match="holds no answers"):  # the file is another one now
+        calibrate.main()
+    with pytest.raises(WeightsError, match="No certainty"):
+        calibrate.least_certainty([60], [60, 61])

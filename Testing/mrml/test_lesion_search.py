@@ -136,6 +136,21 @@ def test_lesions_are_numbered_by_size_and_measured(bench, volume) -> None:
     assert bench.lesion_csv().splitlines()[2].startswith("liver tumor 2,")
 
 
+def test_a_found_lesion_says_how_sure_the_search_was_also_in_a_segment_of_its_own(bench) -> None:
+    find(bench)
+    sure = [lesion.certainty for lesion in bench.lesions.lesions()]
+    (segment_id,) = segment_ids(bench.parameters.segmentation)
+    probability = bench.result(segment_id).prediction.probability
+    assert all(percent > 90 for percent in sure) and max(sure) == probability.percent.max()
+    assert [int(line.split(",")[-1]) for line in bench.lesion_csv().splitlines()[1:]] == sure
+    bench.lesions.separate(bench.lesions.lesions())
+    bench.finish()
+    assert [lesion.certainty for lesion in bench.lesions.lesions()] == sure
+    painted = bench.add_segment("painted")
+    brush(bench.writer, painted, (10, 30, 6, 16, 4, 18))
+    assert {lesion.name: lesion.certainty for lesion in bench.lesions.lesions()}["painted"] is None
+
+
 def test_undo_and_redo_take_back_a_whole_search(bench, organs) -> None:
     bench.parameters.anatomy = organs(liver=(CENTER, 30.0))
     find(bench)

@@ -74,6 +74,10 @@ def table(panel: OpenPanel) -> list[str]:
     return [panel.ui.lesionTable.item(row, 0).text() for row in range(panel.ui.lesionTable.rowCount)]
 
 
+def certainties(panel: OpenPanel) -> list[str]:
+    return [panel.ui.lesionTable.item(row, 4).text() for row in range(panel.ui.lesionTable.rowCount)]
+
+
 def test_the_section_is_there_with_the_model_that_finds_lesions_only(panel: OpenPanel):
     assert panel.ui.tumorSection.visible and panel.ui.volumeButton.checked
     assert not panel.ui.positiveTool.enabled and not panel.ui.fromSegmentButton.enabled
@@ -109,7 +113,8 @@ def test_from_phrase_and_organs_to_a_table_of_lesions(panel: OpenPanel, volume: 
 
 def test_a_selected_lesion_is_shown_and_refined_by_clicks(panel: OpenPanel, volume: Volume):
     look_for(panel, "liver tumor")
-    whole = panel.mask("liver tumor")
+    whole, sure = panel.mask("liver tumor"), certainties(panel)
+    assert all(text.endswith(" %") and int(text[:-2]) > 90 for text in sure)
     assert "Select a lesion" in panel.ui.refineButton.toolTip and not panel.ui.refineButton.enabled
     panel.harness.select_row(panel.ui.lesionTable, 1)
     red = panel.harness.slice_logics["Red"].GetSliceNode()
@@ -127,6 +132,7 @@ def test_a_selected_lesion_is_shown_and_refined_by_clicks(panel: OpenPanel, volu
     assert [prompt.kind for prompt in panel.prompts("liver tumor 2")] == ["mask", "point"]
     assert panel.mask("liver tumor 2").any()
     assert table(panel) == ["liver tumor 1", "liver tumor 2"]
+    assert certainties(panel) == sure and not panel.ui.lesionTable.isColumnHidden(4)
     for _ in range(2):
         panel.harness.click(panel.ui.undoButton)
         panel.settle()

@@ -115,6 +115,7 @@ def test_a_phrase_and_organs_of_a_file_give_a_table_of_lesions(tmp_path: Path) -
         large, small = table["rows"]
         assert large["milliliters"] == pytest.approx(4 / 3 * np.pi * 0.9**3, rel=0.1)
         assert large["long"] == pytest.approx(18, abs=2) and small["long"] == pytest.approx(12, abs=2)
+        assert 90 < small["certainty"] <= 100
         assert small["ijk"] == pytest.approx(np.rint(VOLUME.ras_to_ijk(SMALL)), abs=1)
         assert page.case.workbench.parameters.model == "mast-pro"
         prompts = page.case.workbench.ready().prompts(large["segment"])

@@ -17,10 +17,12 @@ function build() {
     return element('label', { title }, parts[name], parts[`${name}Label`]);
   };
   parts.body = element('tbody', {});
+  parts.sure = element('th', { title: 'How sure the search was: the highest probability of its voxels' }, 'Sure');
   parts.scroll = element('div', { class: 'scroll', hidden: true }, element('table', {},
     element('thead', {}, element('tr', {}, element('th', {}, 'Lesion'), element('th', { title: 'Volume in milliliters' }, 'mL'),
       element('th', { title: 'Longest diameter in one axial slice, in millimeters' }, 'Long mm'),
-      element('th', { title: 'Longest line at right angles to it, in the same slice, in millimeters' }, 'Short mm'))), parts.body));
+      element('th', { title: 'Longest line at right angles to it, in the same slice, in millimeters' }, 'Short mm'),
+      parts.sure)), parts.body));
   parts.hint = element('p', { class: 'hint quiet' });
   parts.csv = element('a', { href: '/lesions.csv', download: '' }, element('button', { title: 'Download the table as comma-separated values' }, 'CSV'));
   parts.details = element('details', { id: 'lesions', ontoggle: () => { if (parts.details.open) update(true); else act({ do: 'every_click', on: false }); } },
@@ -61,6 +63,7 @@ async function update(anew = false) {
     const same = table.rows.find((lesion) => lesion.name === chosen?.name);
     chosen = same ? { segment: same.segment, name: same.name } : null;
   }
+  parts.sure.hidden = table.rows.every((lesion) => lesion.certainty === null);
   parts.body.replaceChildren(...table.rows.map(row));
   refreshButtons();
 }
@@ -69,6 +72,7 @@ const isChosen = (lesion) => chosen !== null && lesion.segment === chosen.segmen
 
 function row(lesion) {
   const cells = [lesion.name, lesion.milliliters.toFixed(lesion.milliliters < 100 ? 2 : 0), lesion.long.toFixed(1), lesion.short.toFixed(1)];
+  if (!parts.sure.hidden) cells.push(lesion.certainty === null ? '' : `${lesion.certainty} %`);
   return element('tr', {
     'aria-selected': String(isChosen(lesion)), tabindex: 0, title: lesion.name,
     onclick: () => go(lesion), onkeydown: (event) => { if (event.key === 'Enter') go(lesion); },

@@ -184,7 +184,8 @@ function answer(state, selected) {
     const who = element('p', {}, element('b', {}, card.expert === 'base' ? card.title : card.expert));
     who.append(element('span', { class: 'quiet' }, card.expert === 'base' ? '' : `  expert of ${card.title}`, card.gate === null ? '' : `, gate ${percent(card.gate)}`));
     lines.push(who);
-    if (card.confidence === null) lines.push(element('p', { class: 'quiet' }, 'It does not say how sure it is.'));
+    const unsure = card.isSearch ? 'See the table of lesions for how sure it is of each.' : 'It does not say how sure it is.';
+    if (card.confidence === null && (!card.isSearch || card.milliliters)) lines.push(element('p', { class: 'quiet' }, unsure));
     else lines.push(element('p', { class: 'sure' }, `${percent(card.confidence)} sure`, element('meter', { min: 0, max: 1, low: 0.6, high: 0.8, optimum: 1, value: card.confidence })));
     lines.push(element('p', { title: 'Of the answer. The list of segments says what the segment holds, with what was painted and without what neighbors took.' }, `${amount(card.milliliters)}  `, element('span', { class: 'quiet' }, `+${card.added.toLocaleString('en')} −${card.removed.toLocaleString('en')} voxels, ${card.seconds < 10 ? `${Math.round(1000 * card.seconds)} ms` : `${Math.round(card.seconds)} s`}`)));
     for (const note of card.notes) lines.push(element('p', { class: 'notes' }, note));
