@@ -59,7 +59,9 @@ def add_parser(subparsers: Any) -> None:
         "--overlap", type=float, default=0.25, help="of the windows, 0 to 0.9 (default 0.25; 0.5 is slow)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or a label map")
-    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="volume, diameters, center and certainty of every lesion")
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE.csv", help="volume, diameters, center and certainty of every lesion"
+    )
     parser.add_argument("--frame", type=int, help="frame of a 4D image")
     parser.add_argument("--series", help="UID of the DICOM series")
     parser.add_argument("--modality", help="what the image is, if its file does not say: CT, MR, PT, US, MG")
