@@ -46,7 +46,7 @@ def label_of(file: Path, folder: Path) -> str:
     for label, identity in models.items():
         if identity.startswith(sha256_of(file)):
             return str(label)
-    raise WeightsError(f"{folder} holds no answers of {file}. Run evaluate_mast_pro.py --fold tune with it.")
+    raise WeightsError(f"{folder} holds no answers of {file}. Evaluate it first: evaluate_mast_pro.py.")
 
 
 def findings(folder: Path, file: Path) -> tuple[list[int], list[int]]:

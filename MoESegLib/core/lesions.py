@@ -46,7 +46,8 @@ def without_specks(patch: MaskPatch, voxel_volume: float, least_mm3: float = LEA
 def certainty(lesion: MaskPatch, probability: ProbabilityMap) -> int:
     """How sure a model is of a lesion, in percent: the highest probability of its voxels; 0 where it says nothing.
 
-    The highest one tells true findings from false ones as well as the mean one does (docs/results.md).
+    Of MAST-Pro's findings in patients kept back, the highest one tells true from false ones (area under the curve 0.82)
+    as well as the mean one (0.81) and better than their size (0.67).
     """
     shared = shared_extent(lesion.extent, probability.extent)
     if is_empty(shared):

@@ -6,10 +6,12 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from mast_pro_tools import small_network
 
 from MoESegLib.core.errors import WeightsError
+from MoESegLib.core.results import MaskPatch, Prediction, ProbabilityMap
 from MoESegLib.engines.tumor_notes import Doubt, doubt_of
 from MoESegLib.models.mast_pro import base_sha256, read_base, round_to_half, write_base
 from MoESegLib.training.tumor_held_out import HeldOutSpec
@@ -130,3 +132,25 @@ def test_the_least_certainty_comes_from_one_fold_and_its_worth_from_the_other(
         calibrate.main()
     with pytest.raises(WeightsError, match="No certainty"):
         calibrate.least_certainty([60], [60, 61])
+
+
+def test_cases_are_chosen_by_name_and_number(answers) -> None:
+    evaluate = importlib.import_module("evaluate_mast_pro")
+    specs = [HeldOutSpec(dataset, name, name) for dataset in ("ct", "mr") for name in ("A_1", "B_1", "B_2", "B_3")]
+    chosen = evaluate.limited(specs, 2, "B")
+    assert [(spec.dataset, spec.name) for spec in chosen] == [(d, n) for d in ("ct", "mr") for n in ("B_1", "B_2")]
+    assert evaluate.limited(specs, None, "") == specs
+    with pytest.raises(SystemExit, match="No case begins with 'C'; there are for example A_1 and B_3"):
+        evaluate.limited(specs, None, "C")
+
+
+def test_findings_are_told_apart_by_whether_they_touch_a_lesion(answers) -> None:
+    evaluate = importlib.import_module("evaluate_mast_pro")
+    mask, percent = np.zeros((4, 10, 10), np.uint8), np.full((4, 10, 10), 20, np.uint8)
+    mask[1, 1:4, 1:4], mask[1, 6:9, 6:9] = 1, 1
+    percent[1, 2, 2], percent[1, 7, 7], percent[1, 5, 5] = 93, 71, 99  # the last one lies in neither
+    target = np.zeros(mask.shape, bool)
+    target[1, 3, 3:6] = True
+    answer = Prediction(MaskPatch.of(mask), probability=ProbabilityMap((0, 9, 0, 9, 0, 3), percent))
+    assert evaluate.certainties(answer, target, 10.0) == ("93", "71")
+    assert evaluate.certainties(Prediction(), target, 10.0) == ("", "")

@@ -381,6 +381,8 @@ def test_slices_are_searched_one_by_one_into_one_segment(bench, scene, volume) -
     found = mask(bench, "liver tumor")
     assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == [12, 14]
     assert [prompt.kind for prompt in bench.session.prompts(bench.parameters.segment)] == ["text", "text"]
+    lesions = bench.lesions.lesions()
+    assert len(lesions) == 4 and all(lesion.certainty > 50 for lesion in lesions)  # of the slice before, too
 
 
 def test_the_phrases_to_choose_from_are_those_the_weights_were_taught(bench, network) -> None:
