@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .core.threads import let_waiting_threads_sleep
+
 if TYPE_CHECKING:
     from .core.prompts import (
         AutomaticPrompt,
@@ -63,6 +65,9 @@ __all__ = [
     "build_model",
     "load_engine",
 ]
+
+
+let_waiting_threads_sleep()  # torch reads it when it is imported
 
 
 def __getattr__(name: str) -> Any:
