@@ -26,7 +26,7 @@ from .cache import content_key
 from .canvas3d import CHOSEN, Canvas, Lattice
 from .placement import check_prompts
 from .protocol import Context, ExpertLogits, Extent3D
-from .sliding import FAR, Question, import_monai, slide, window_count
+from .sliding import FAR, Question, import_monai, slide, window_count, windows_at_once
 from .tumor_image import as_scalar, tumor_grid
 from .tumor_notes import Doubt, answer_of, doubt_note, match_notes, modality_note
 from .tumor_search import CHANNELS, Search, plan_search
@@ -216,7 +216,8 @@ class MastProEngine:
 
     def _cost(self, search: Search) -> Cost:
         """Measured peaks: ``benchmarks/time_tumors.py``."""
-        seen, window = int(np.prod(search.shape)), int(np.prod(search.window))
+        seen = int(np.prod(search.shape))
+        window = int(np.prod(search.window)) * windows_at_once(self.network.config, search.window)
         limit = np.prod([float(part.stop - part.start) for part in search.limit])
         # The answer is read back at the image's own voxels: mask, logits, and a share of them while they are made.
         back = limit * self.network.config.spacing_mm**3 / self.voxel_volume(search.volume)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fakes3d import CENTER, dice, oblique
 from mast_pro_tools import small_network
-from tumor_tools import BOOK, BrightLesions, engine_with, find, inside, organ, ramp_volume
+from tumor_tools import BOOK, LIVER_TUMOR, BrightLesions, engine_with, find, inside, organ, ramp_volume
 
 from MoESegLib.core.cancel import CancelToken
 from MoESegLib.core.errors import Cancelled, PromptError, ResourceError
@@ -15,7 +15,7 @@ from MoESegLib.core.lesions import certainty, split_lesions
 from MoESegLib.core.organs import organ_ids
 from MoESegLib.core.prompts import BoxPrompt, MaskPrompt, PointPrompt, TextPrompt
 from MoESegLib.core.volume import Volume
-from MoESegLib.engines import mast_pro
+from MoESegLib.engines import mast_pro, sliding
 from MoESegLib.engines.cache import EngineCache
 from MoESegLib.engines.protocol import Context
 from MoESegLib.engines.tumor_notes import Doubt
@@ -420,6 +420,19 @@ def test_what_was_learned_in_slices_is_looked_for_slice_by_slice_in_a_volume_thi
         alone = dense_channels(anatomy.target[:, :, k : k + 1], spacing_of(grid))[:, r, a, 0]
         assert alone[0].any()
         np.testing.assert_allclose(inputs[2:4, k], alone.transpose(0, 2, 1), atol=2e-6)
+
+
+def test_slices_are_answered_together_as_one_by_one_and_those_without_the_organ_not_at_all(monkeypatch) -> None:
+    thin = ramp_volume((12, 44, 46), np.diag([-2.0, -2.0, 2.0, 1.0]))
+    together, alone = BrightLesions(), BrightLesions()
+    found = find(engine_with(together, in_slices=["liver_tumor"]), thin, organ(thin, radius=8.0))
+    monkeypatch.setattr(sliding, "windows_at_once", lambda config, window: 1)
+    expected = find(engine_with(alone, in_slices=["liver_tumor"]), thin, organ(thin, radius=8.0))
+    np.testing.assert_array_equal(mask_of(found, thin), mask_of(expected, thin))
+    sizes, ones = ([len(seen["image"]) for seen in network.seen] for network in (together, alone))
+    cost = engine_with(alone, in_slices=["liver_tumor"]).preview(thin, [LIVER_TUMOR, organ(thin, radius=8.0)])
+    assert set(ones) == {1} and cost is not None and sum(sizes) == len(ones) < cost.windows
+    assert 1 < max(sizes) <= 16 * 24 * 20 // (32 * 40) == 6
 
 
 def test_a_volume_that_fills_a_window_is_searched_as_a_volume(volume: Volume) -> None:
