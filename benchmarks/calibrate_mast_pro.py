@@ -29,34 +29,50 @@ def main() -> None:
     parser.add_argument("--kept-back", type=Path, required=True, help="what evaluate_mast_pro.py --fold tune wrote")
     parser.add_argument("--evaluation", type=Path, required=True, help="what evaluate_mast_pro.py wrote")
     options = parser.parse_args()
-    below = least_certainty(*findings(options.kept_back, options.file))
-    doubt = doubt_from(below, *findings(options.evaluation, options.file))
+    sha256 = sha256_of(options.file)
+    tune, held_out = (answers_of(folder, sha256) for folder in (options.kept_back, options.evaluation))
+    doubt = doubt_from(least_certainty(*findings(tune)), *findings(held_out))
     network, details = read_base(options.file)
     write_base(options.file, network, {**details, "doubt": to_plain(doubt)})
     print(doubt)
+    for kind in sorted({answer["kind"] for answer in held_out}):
+        print(f"{kind}: {worth([answer for answer in held_out if answer['kind'] == kind], doubt.below)}")
 
 
-def label_of(file: Path, folder: Path) -> str:
-    """The name that a network has in an evaluation.
+def answers_of(folder: Path, sha256: str) -> list[dict[str, str]]:
+    """What an evaluation wrote about a file.
 
     Raises:
         WeightsError: it was not evaluated there.
     """
     models = json.loads((folder / "answers.json").read_text(encoding="utf-8"))["models"]
-    for label, identity in models.items():
-        if identity.startswith(sha256_of(file)):
-            return str(label)
-    raise WeightsError(f"{folder} holds no answers of {file}. Evaluate it first: evaluate_mast_pro.py.")
-
-
-def findings(folder: Path, file: Path) -> tuple[list[int], list[int]]:
-    """Certainties of the findings that touch a lesion, and of the others; where the tumor is absent, too."""
-    label = label_of(file, folder)
+    labels = [label for label, identity in models.items() if identity.startswith(sha256)]
+    if not labels:
+        raise WeightsError(f"{folder} holds no answers of these weights. Evaluate them first: evaluate_mast_pro.py.")
     with (folder / "answers.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["model"] == label]
-    hits, misses = ([int(text) for row in rows for text in row[name].split()] for name in ("hits", "misses"))
-    print(f"{folder}: {len(hits)} of {len(hits) + len(misses)} findings touch a lesion")
+        return [row for row in csv.DictReader(stream) if row["model"] == labels[0]]
+
+
+def findings(answers: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """Certainties of the findings that touch a lesion, and of the others; where the tumor is absent, too."""
+    hits, misses = ([int(text) for answer in answers for text in answer[name].split()] for name in ("hits", "misses"))
     return hits, misses
+
+
+def worth(answers: list[dict[str, str]], below: int) -> str:
+    """How many findings touch a lesion, and what is said where the tumor is absent."""
+    hits, misses = findings(answers)
+    sure, doubtful = (
+        f"{sum(is_in(p) for p in hits)} of {sum(is_in(p) for p in hits + misses)}"
+        for is_in in (lambda percent: percent >= below, lambda percent: percent < below)
+    )
+    absent = [findings([answer])[1] for answer in answers if not int(answer["voxels"])]
+    nothing = sum(not said for said in absent)
+    quiet = sum(max(said, default=0) < below for said in absent)
+    return (
+        f"{sure} sure findings touch a lesion, {doubtful} doubtful ones; tumor absent in {len(absent)}: "
+        f"nothing found in {nothing}, nothing sure in {quiet}"
+    )
 
 
 def least_certainty(hits: list[int], misses: list[int]) -> int:

@@ -107,20 +107,23 @@ def test_findings_are_counted_by_certainty_and_the_surest_one_where_nothing_is(a
 
 
 def test_the_least_certainty_comes_from_one_fold_and_its_worth_from_the_other(
-    answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     calibrate = importlib.import_module("calibrate_mast_pro")
     weights = tmp_path / "weights.safetensors"
     network = small_network()
     round_to_half(network)
     sha256 = write_base(weights, network, {"in_slices": ["liver_tumor"]})
-    told = {"tune": ("80 90 90 95", "60 70 80"), "val": ("85 95", "55 70 90 99")}
+    told = {"tune": ("80 90 90 95", "60 70 80"), "val": ("85 95", "55 70 90")}
+    absences = {"tune": (), "val": ("", "60", "60 99")}
     for fold, (hits, misses) in told.items():
         file = answers.AnswerFile(tmp_path / fold, "list", {"full": sha256_of(weights), "poor": "other"})
         (tmp_path / fold).mkdir()
         for model, said in (("full", (hits, misses)), ("poor", ("50", "100 100"))):
             about = (model, "real", "ct", "STS_001", "STS_001", "sarcoma")
-            file.add(model, SPECS[0], [answers.Answer(*about, 0.5, 0.5, None, 1, 1, 0, 10, 10, *said)])
+            there = answers.Answer(*about, 0.5, 0.5, None, 1, 1, 0, 10, 10, *said)
+            absent = (answers.Answer(*about, 0.5, 0.5, None, 0, 0, 0, 0, 10, "", miss) for miss in absences[fold])
+            file.add(model, SPECS[0], [there, *absent])
         file.save()
     words = [str(weights), "--kept-back", str(tmp_path / "tune"), "--evaluation", str(tmp_path / "val")]
     monkeypatch.setattr("sys.argv", ["calibrate_mast_pro.py", *words])
@@ -128,6 +131,9 @@ def test_the_least_certainty_comes_from_one_fold_and_its_worth_from_the_other(
     network, details = read_base(weights)
     assert base_sha256(network) == sha256 and details["in_slices"] == ["liver_tumor"]
     assert doubt_of(details) == Doubt(80, 0.0, 0.5)
+    said = capsys.readouterr().out
+    assert "real: 2 of 4 sure findings touch a lesion, 0 of 4 doubtful ones" in said
+    assert "absent in 3: nothing found in 1, nothing sure in 2" in said
     with pytest.raises(WeightsError, match="holds no answers"):  # the file is another one now
         calibrate.main()
     with pytest.raises(WeightsError, match="No certainty"):
