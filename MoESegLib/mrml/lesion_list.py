@@ -71,7 +71,8 @@ class LesionList:
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
         self._known: dict[tuple[str, str], tuple[object, list[tuple[LesionMeasures, MaskPatch | None]]]] = {}
-        self._sure: dict[str, ProbabilityMap] = {}  # answers go when another model is chosen, to refine
+        # By segmentation, segment and grid: answers go when another model is chosen, to refine.
+        self._sure: dict[tuple[str, str, bytes], ProbabilityMap] = {}
         self._waiting: tuple[Lesion, str] | None = None
         self._started = ""
 
@@ -97,7 +98,8 @@ class LesionList:
                     number += 1
                     while (shown := f"{name} {number}") in names:
                         number += 1
-                rows.append(Lesion(segment_id, shown, measures, part, self._certainty(segment_id, part)))
+                sure = self._certainty(segmentation, segment_id, part, session)
+                rows.append(Lesion(segment_id, shown, measures, part, sure))
         return _in_order(rows)
 
     def lists_parts(self, segment_id: str) -> bool:
@@ -155,16 +157,20 @@ class LesionList:
             self._known[key] = state, measured
         return self._known[key][1]
 
-    def _certainty(self, segment_id: str, part: MaskPatch | None) -> int | None:
+    def _certainty(
+        self, segmentation: Any, segment_id: str, part: MaskPatch | None, session: SceneSession
+    ) -> int | None:
+        """Percent, from the answer that found a part, or the tag of a lesion that was one; None where neither is there."""
         if part is None:
-            said = get_tag(segment_of(self._workbench.parameters.segmentation, segment_id), f"MoESeg.{_CERTAINTY}")
+            said = get_tag(segment_of(segmentation, segment_id), f"MoESeg.{_CERTAINTY}")
             return int(said) if said.isdecimal() else None
         if not self.is_found(segment_id):
             return None
+        key = segmentation.GetID(), segment_id, session.volume.ijk_to_ras.tobytes()
         result = self._workbench.result(segment_id)
         if result is not None and result.prediction.probability is not None:
-            self._sure[segment_id] = result.prediction.probability
-        return certainty(part, self._sure[segment_id]) if segment_id in self._sure else None
+            self._sure[key] = result.prediction.probability
+        return certainty(part, self._sure[key]) if key in self._sure else None
 
     # Changing ----------------------------------------------------------------------------------------------------
 
