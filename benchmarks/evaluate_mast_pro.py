@@ -137,18 +137,18 @@ def withheld(network: MastPro, part: str) -> MastPro:
     return other
 
 
-def limited(specs: Sequence[HeldOutSpec], limit: int | None, names: str) -> list[HeldOutSpec]:
+def limited(specs: Sequence[HeldOutSpec], limit: int | None, prefix: str) -> list[HeldOutSpec]:
     """The first cases of every set, of those whose names begin so."""
     used: dict[str, int] = {}
     chosen = []
     for spec in specs:
-        if not spec.name.startswith(names):
+        if not spec.name.startswith(prefix):
             continue
         used[spec.dataset] = used.get(spec.dataset, 0) + 1
         if limit is None or used[spec.dataset] <= limit:
             chosen.append(spec)
     if not chosen:
-        raise SystemExit(f"No case begins with {names!r}; there are for example {specs[0].name} and {specs[-1].name}.")
+        raise SystemExit(f"No case begins with {prefix!r}; there are for example {specs[0].name} and {specs[-1].name}.")
     return chosen
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from MoESegLib.core.cancel import CancelToken
+from MoESegLib.core.errors import TrainingError
 from MoESegLib.core.files import atomic_path
 from MoESegLib.core.organs import organ_ids
 from MoESegLib.core.strict_json import to_plain
@@ -64,6 +65,7 @@ def main() -> None:
             TumorData.open(options.data, cache, plan, fold)
     world.wait()
     data = TumorData.open(options.data, cache, plan)
+    modalities(data)  # says now what is not known, not after hours
     kept_back = TumorData.open(options.data, cache, plan, "tune")
     network = fresh_network(config_of(options, data), book, options.seed).to(world.device)
     if options.start is not None:
@@ -158,11 +160,19 @@ def parameters(network: MastPro) -> int:
 
 
 def modalities(data: TumorData) -> dict[str, list[str]]:
-    """DICOM codes of the images that a tumor is learned in; lesions are drawn into CT."""
+    """DICOM codes of the images that a tumor is learned in; lesions are drawn into CT.
+
+    Raises:
+        TrainingError: the code of a set is not known.
+    """
     found: dict[str, set[str]] = {tumor: set() for tumor in data.tumors}
     for image in data.images:
-        if image.tumor:
-            found[image.tumor].add(image.modality or UNCODED[image.dataset])
+        if not image.tumor:
+            continue
+        code = image.modality or UNCODED.get(image.dataset)
+        if code is None:
+            raise TrainingError(f"What {image.dataset} is made with is not known. Add its DICOM code to UNCODED.")
+        found[image.tumor].add(code)
     return {tumor: sorted(codes or {"CT"}) for tumor, codes in found.items()}
 
 
