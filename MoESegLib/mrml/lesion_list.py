@@ -160,7 +160,7 @@ class LesionList:
     def _certainty(
         self, segmentation: Any, segment_id: str, part: MaskPatch | None, session: SceneSession
     ) -> int | None:
-        """Percent, from the answer that found a part, or the tag of a lesion that was one; None where neither is there."""
+        """Percent: from the answer that found a part, or the tag of a lesion that was one; None without either."""
         if part is None:
             said = get_tag(segment_of(segmentation, segment_id), f"MoESeg.{_CERTAINTY}")
             return int(said) if said.isdecimal() else None
